@@ -1,0 +1,7 @@
+"""The core: a model is one loop body; readings of the loop interpret it."""
+
+from .handlers import Anneal, annealed, explicit, given, given_noise, trusted
+from .sequence_vae import SequenceVAE
+from .steps import Steps, shift
+
+__all__ = ["Anneal", "SequenceVAE", "Steps", "annealed", "explicit", "given", "given_noise", "shift", "trusted"]

@@ -1,0 +1,272 @@
+"""The base class: two bodies become a Pyro ``model`` and ``guide``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
+
+import pyro
+import pyro.distributions as dist
+import pyro.poutine as poutine
+import torch
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor, nn
+from torch.distributions import biject_to
+
+from .handlers import known_values, trust
+from .steps import Steps
+
+__all__ = ["SequenceVAE", "SharedPosterior"]
+
+_registered: ContextVar[bool] = ContextVar("registered", default=True)
+_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_numbers = count()
+
+
+@contextmanager
+def unregistered() -> Iterator[None]:
+    """Leave Pyro's parameter store alone: a torch module holds the parameters."""
+    token = _registered.set(False)
+    try:
+        yield
+    finally:
+        _registered.reset(token)
+
+
+def register(module: nn.Module) -> None:
+    """Put a module's parameters in Pyro's store, under a name that belongs to this instance alone.
+
+    A copy is another instance, so it gets another name; a parameter that was replaced (``load_state_dict(assign=
+    True)``) is registered again.
+    """
+    if not (_registered.get() and am_i_wrapped()):
+        return
+    name = _names.get(module)
+    if name is None:
+        name = _names[module] = f"{type(module).__name__}#{next(_numbers)}"
+    store = pyro.get_param_store()
+    for key, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            full = f"{name}$$${key}"
+            if full in store and store[full].unconstrained() is not parameter:  # type: ignore[attr-defined]
+                del store[full]
+            pyro.param(full, parameter)
+
+
+class _Finished(type):
+    """Builds the posterior of what is shared when a model's ``__init__`` is through: it belongs to the model."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        model = super().__call__(*args, **kwargs)
+        model._finish()
+        return model
+
+
+class SharedPosterior(nn.Module):
+    """A mean-field Normal guide, in unconstrained space, for what is drawn once a data set.
+
+    Each site of ``program`` gets ``loc`` and ``softplus(raw)`` of its unconstrained shape; the draw is carried to
+    the site's support (Kucukelbir et al. 2017, arXiv:1603.00788).
+    """
+
+    def __init__(self, program: Any) -> None:
+        super().__init__()
+        with poutine.block(), torch.random.fork_rng(devices=[]):  # the prior's draws only tell shapes
+            trace = poutine.trace(program).get_trace()
+        self.loc, self.raw = nn.ParameterDict(), nn.ParameterDict()
+        for name, site in trace.iter_stochastic_nodes():
+            if site["fn"].support.is_discrete:
+                raise ValueError(f"shared site {name!r} is discrete; a Normal guide can't stand for it. "
+                                 "Set self.shared_posterior to a guide of your own.")
+            start = biject_to(site["fn"].support).inv(site["value"])
+            self.loc[name] = nn.Parameter(torch.zeros_like(start))
+            self.raw[name] = nn.Parameter(torch.full_like(start, -2.0))
+        self.program = [program]  # in a list: the model is the parent of this module, not its child
+
+    def forward(self) -> None:
+        with poutine.block():
+            supports = {name: site["fn"] for name, site in
+                        poutine.trace(poutine.block(self.program[0], expose_types=["sample"]))
+                        .get_trace().iter_stochastic_nodes()}
+        for name, fn in supports.items():
+            base = dist.Normal(self.loc[name], nn.functional.softplus(self.raw[name])).to_event(self.loc[name].dim())
+            pyro.sample(name, dist.TransformedDistribution(base, [biject_to(fn.support)]))
+
+
+class SequenceVAE(nn.Module, metaclass=_Finished):
+    """A Pyro ``model``/``guide`` pair, declared by two bodies.
+
+    A subclass writes ``__init__`` (its parts), :meth:`generative` and :meth:`inference`, and may write
+    :meth:`shared`; everything else is final. The first line of its docstring is its factorisation.
+
+    Attributes a subclass may set:
+        reader: module that turns a raw frame into what networks read (default: NaN filled with 0).
+        transform: what maps raw data to the model's units (set by :meth:`for_data`), or ``None``.
+        num_sequences: size N of the data set; it enters only through the scale N/B... of ``shared`` as B/N.
+    """
+
+    static: ClassVar[bool] = False  # True: x is (B, *event_shape), without time
+
+    reader: nn.Module
+    transform: Any
+    num_sequences: int | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform = None
+        self.num_sequences = None
+
+    # ------------------------------------------------------------------------------------------ for a subclass
+    def generative(self, steps: Steps) -> None:
+        """The joint density p(x, z): sample ``"x"`` and the latents, within ``for t in steps``."""
+        raise NotImplementedError
+
+    def inference(self, steps: Steps, x: Tensor) -> None:
+        """The posterior q(z | x): sample every latent of :meth:`generative`. ``x`` is as networks read it."""
+        raise NotImplementedError
+
+    def shared(self) -> None:
+        """What is drawn once a data set: ``pyro.sample`` statements with priors; read as ``steps.shared[name]``."""
+
+    # ------------------------------------------------------------------------------------------ final
+    def model(self, x: Tensor | None = None, mask: Tensor | None = None, *, size: tuple[int, ...] | None = None,
+              controls: Tensor | None = None, labels: Tensor | None = None) -> None:
+        """The generative program.
+
+        Arguments:
+            x: ``(B, T, x_dim)``; NaN (-1 in codes) is a missing element. ``None`` generates. With a ``size``
+                longer than x it is the beginning of the sequences, and the rest is drawn.
+            mask: ``(B, T)`` boolean, True then False: the padding. It covers x and z.
+            size: ``(B, T)``, where x doesn't tell it.
+            controls: ``(B, T, control_dim)``, known inputs at each step.
+            labels: ``(B, ...)``, known once a sequence.
+        """
+        x, batch, length = self._check(x, mask, size, controls, labels)
+        register(self)
+        shared = self._shared(self.shared, batch)
+        with pyro.plate("batch", batch, dim=-1):
+            steps = self._steps(length, {"x": x, **known_values()}, mask, controls, labels, shared)
+            self.generative(steps)
+            steps.finish()
+
+    def guide(self, x: Tensor, mask: Tensor | None = None, *, size: tuple[int, ...] | None = None,
+              controls: Tensor | None = None, labels: Tensor | None = None) -> None:
+        """The inference program; arguments as for :meth:`model`, x is needed."""
+        if x is None:
+            raise ValueError(f"{type(self).__name__}.guide needs x; to generate, call model(size=(B, T)).")
+        checked, batch, length = self._check(x, mask, None, controls, labels)
+        register(self)
+        shared = self._shared(getattr(self, "shared_posterior", None), batch)
+        with pyro.plate("batch", batch, dim=-1):
+            steps = self._steps(length, {}, mask, controls, labels, shared)
+            steps.values["x"] = checked  # a known input of the steps
+            self.inference(steps, self.read(checked) if self.static else steps.seen("x", None))
+            steps.finish()
+
+    def read(self, x: Tensor) -> Tensor:
+        """Raw frames as the networks see them."""
+        return self.reader(x)  # type: ignore[no-any-return]
+
+    @classmethod
+    def for_data(cls, data: Any, **parts: Any) -> Self:
+        """The model for a data set: widths, likelihood, reader and output bias from what the data set holds.
+
+        Arguments:
+            data: a data set with ``x_dim, kind, classes, missing, values, transform``.
+            parts: arguments of the model; what is given here is not chosen from the data.
+        """
+        from ..distributions import family_for  # here: the one place where a model meets data
+
+        family = family_for(data.kind, data.classes)
+        parts.setdefault("likelihood", family)
+        if data.missing:
+            parts.setdefault("reader", family(data.x_dim).reader(missing=True))
+        model = cls(data.x_dim, **parts)
+        likelihood = getattr(model, "likelihood", None)
+        if hasattr(likelihood, "set_bias") and hasattr(likelihood.family, "bias"):
+            raw = likelihood.family.bias(data.values)
+            if raw is not None:
+                likelihood.set_bias(raw)
+        model.transform, model.num_sequences = data.transform, len(data)
+        return model
+
+    # ------------------------------------------------------------------------------------------ inside
+    def _finish(self) -> None:
+        if not hasattr(self, "reader"):
+            self.reader = _Fill()
+        if type(self).shared is not SequenceVAE.shared and not hasattr(self, "shared_posterior"):
+            self.shared_posterior = SharedPosterior(self.shared)
+
+    def _steps(self, length: int, data: dict[str, Tensor | None], mask: Tensor | None, controls: Tensor | None,
+               labels: Tensor | None, shared: dict[str, Tensor]) -> Steps:
+        return Steps(length, data, mask, controls=controls, labels=labels, shared=shared, read={"x": self.reader},
+                     like=next(self.parameters(), None))
+
+    def _shared(self, program: Any, batch: int) -> dict[str, Tensor]:
+        """Run what is drawn once a data set, scaled by B/N so that a minibatch carries its share of it."""
+        if type(self).shared is SequenceVAE.shared:
+            return {}
+        with poutine.trace() as trace, poutine.scale(scale=batch / (self.num_sequences or batch)):
+            program()
+        return {name: site["value"] for name, site in trace.trace.nodes.items()
+                if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"}
+
+    def _check(self, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None, controls: Tensor | None,
+               labels: Tensor | None) -> tuple[Tensor | None, int, int]:
+        """Batch size and length; x with its padding cleared, so that nothing there is ever read."""
+        name = type(self).__name__
+        if x is None and size is None:
+            raise ValueError(f"{name}.model needs data x (B, T, x_dim), or size=(B, T) to generate.")
+        rank = 2 if self.static else 3
+        if x is not None and (not isinstance(x, Tensor) or x.dim() < rank or (not self.static and x.dim() > rank)):
+            shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{name}: expected x as a tensor "
+                             f"{'(B, *event_shape)' if self.static else '(B, T, x_dim)'}, got {shape}.")
+        batch, length = (size[0], size[-1]) if size is not None else x.shape[:2]  # type: ignore[union-attr]
+        if x is not None and (x.shape[0] != batch or (not self.static and x.shape[1] > length)):
+            raise ValueError(f"{name}: size={size} must have x's batch size and at least its length; x is {tuple(x.shape)}.")
+        x_dim = getattr(self, "x_dim", None)
+        if x is not None and x_dim is not None and x.shape[-1] != x_dim:
+            raise ValueError(f"{name} was built for frames of x_dim={x_dim}, got x {tuple(x.shape)}.")
+        for what, given in (("mask", mask), ("controls", controls)):
+            if given is not None and given.shape[:2] != (batch, length):
+                raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, got {tuple(given.shape)}.")
+        if labels is not None and labels.shape[0] != batch:
+            raise ValueError(f"{name}: labels must have one row a sequence, {batch}; got {tuple(labels.shape)}.")
+        if mask is not None and mask.dtype != torch.bool:
+            raise ValueError(f"{name}: mask must be boolean, True where a sequence has a frame; got {mask.dtype}.")
+        if trust() is None and is_validation_enabled():
+            _check_values(name, x, mask)
+        if x is not None and mask is not None:
+            inside = mask[:, : x.shape[1]].unsqueeze(-1)
+            x = torch.where(inside, x, torch.zeros_like(x))
+        return x, batch, length
+
+
+def _check_values(name: str, x: Tensor | None, mask: Tensor | None) -> None:
+    if mask is not None and mask.device.type != "meta":
+        wrong = (mask[:, 1:] & ~mask[:, :-1]).any(-1) | ~mask[:, 0]
+        if bool(wrong.any()):
+            raise ValueError(f"{name}: each row of mask must be True, then False (padding at the end, at least one "
+                             f"frame); row {int(wrong.nonzero()[0])} is not. A gap inside a sequence is NaN in x.")
+    if x is not None and x.device.type != "meta" and x.is_floating_point():
+        infinite = x.isinf()
+        if mask is not None:
+            infinite = infinite & mask[:, : x.shape[1]].unsqueeze(-1)
+        if bool(infinite.any()):
+            raise ValueError(f"{name}: x is infinite at {tuple(infinite.nonzero()[0].tolist())} "
+                             "(sequence, step, element); a missing element is NaN.")
+
+
+class _Fill(nn.Module):
+    """The default reader: missing elements read as 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.masked_fill(x.isnan(), 0.0) if x.is_floating_point() else x
+
+

@@ -1,0 +1,90 @@
+"""A Bernoulli frame whose elements depend on each other: a masked network, its density in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from .families import Bernoulli, Family
+
+__all__ = ["AutoregressiveBernoulli", "MaskedBernoulli"]
+
+
+class AutoregressiveBernoulli(Family):
+    r"""Elements of a frame given the ones before them.
+
+    .. math::
+        p(x) = \prod_i \mathrm{Bern}(x_i \mid \sigma(c_i + V_i\, \mathrm{relu}(b + W_{<i} x_{<i})))
+
+    where the conditional's network gives the hidden bias :math:`b` and the output bias :math:`c`. Hidden
+    units are in ``dim`` groups of ``width``: group i reads :math:`x_{<i}`, element i reads groups up to i, so
+    the density of a frame is one pass of a masked network. Drawing takes ``dim`` passes.
+
+    Source: the conditioning is that of RNN-NADE (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392); masks as
+    in MADE (Germain et al. 2015, arXiv:1502.03509). We differ from NADE in not sharing weights among positions.
+
+    Arguments:
+        dim: elements of a frame, in the order in which they condition each other.
+        hidden: hidden units (rounded up to a multiple of ``dim`` groups' degrees).
+        dropout: probability on the hidden units, in training mode.
+    """
+
+    kind = "binary"
+
+    def __init__(self, dim: int, *, hidden: int = 500, dropout: float = 0.0) -> None:
+        super().__init__(dim, hidden + dim)
+        self.hidden = hidden
+        degree = torch.arange(hidden) * dim // hidden  # a unit of degree d reads x_0 .. x_{d-1}
+        element = torch.arange(dim)
+        self.register_buffer("mask_in", (element < degree.unsqueeze(-1)).to(torch.get_default_dtype()),
+                             persistent=False)
+        self.register_buffer("mask_out", (degree <= element.unsqueeze(-1)).to(torch.get_default_dtype()),
+                             persistent=False)
+        self.read = nn.Linear(dim, hidden, bias=False)
+        self.write = nn.Linear(hidden, dim, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def logits(self, x: Tensor, params: Tensor) -> Tensor:
+        """Log-odds of every element given the ones before it: ``x (..., dim) -> (..., dim)``."""
+        b, c = params.split([self.hidden, self.dim], -1)
+        hidden = torch.relu(b + nn.functional.linear(x, self.read.weight * self.mask_in))
+        return c + nn.functional.linear(self.dropout(hidden), self.write.weight * self.mask_out)
+
+    def forward(self, params: Tensor) -> dist.TorchDistribution:
+        return MaskedBernoulli(self, params)
+
+    def bias(self, values: Tensor) -> Tensor:
+        marginal = Bernoulli(self.dim).bias(values)
+        return torch.cat([marginal.new_zeros(self.hidden), marginal])
+
+
+class MaskedBernoulli(dist.TorchDistribution):
+    """The distribution of one frame under :class:`AutoregressiveBernoulli`, given raw parameters ``(..., P)``."""
+
+    arg_constraints: dict[str, Any] = {}
+    support = constraints.independent(constraints.boolean, 1)
+    has_rsample = False
+
+    def __init__(self, family: AutoregressiveBernoulli, params: Tensor) -> None:
+        self.family, self.params = family, params
+        super().__init__(params.shape[:-1], torch.Size([family.dim]), validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> MaskedBernoulli:
+        return MaskedBernoulli(self.family, self.params.expand(*batch_shape, -1))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.family.logits(value, self.params)
+        value = value.expand_as(logits)
+        return -binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        with torch.no_grad():
+            x = self.params.new_zeros(*sample_shape, *self.batch_shape, self.family.dim)
+            for i in range(self.family.dim):
+                x[..., i] = torch.bernoulli(self.family.logits(x, self.params)[..., i].sigmoid())
+            return x

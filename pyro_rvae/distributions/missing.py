@@ -1,0 +1,69 @@
+"""Missing elements of an observed frame: skip them, or marginalise them, or say that neither can be done."""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+__all__ = ["observe_elements"]
+
+
+@singledispatch
+def observe_elements(fn: Any, present: Tensor) -> dist.TorchDistribution:
+    """The distribution of the present elements of a frame, as one over the whole (filled) frame.
+
+    Arguments:
+        fn: a distribution with ``event_shape (d,)``.
+        present: boolean ``(..., d)``, True where an element was observed.
+
+    The value that it scores must be filled with finite numbers beforehand. Register a function for a
+    distribution of your own: ``observe_elements.register(MyDistribution)(function)``.
+    """
+    raise ValueError(
+        f"{type(fn).__name__} can neither skip nor marginalise missing elements (NaN, or -1 in codes), and x has "
+        f"some. Choose a likelihood whose elements are independent, a multivariate Normal, or fill x beforehand.")
+
+
+@observe_elements.register(dist.Independent)
+def _independent(fn: Any, present: Tensor) -> dist.TorchDistribution:
+    if fn.reinterpreted_batch_ndims != 1 or fn.base_dist.event_dim:
+        return observe_elements.dispatch(object)(fn, present)  # type: ignore[no-any-return]
+    shape = torch.broadcast_shapes(fn.base_dist.batch_shape, present.shape)
+    return fn.base_dist.expand(shape).mask(present).to_event(1)  # type: ignore[no-any-return]
+
+
+@observe_elements.register(dist.MultivariateNormal)
+def _marginal_normal(fn: Any, present: Tensor) -> dist.TorchDistribution:
+    return _MarginalNormal(fn, present)
+
+
+class _MarginalNormal(dist.TorchDistribution):
+    """A multivariate Normal of the present elements: the absent ones are replaced by independent N(0, 1) at 0."""
+
+    arg_constraints: dict[str, Any] = {}
+    support = dist.constraints.real_vector
+
+    def __init__(self, base: Any, present: Tensor) -> None:
+        self.base, self.present = base, present
+        shape = torch.broadcast_shapes(base.batch_shape, present.shape[:-1])
+        super().__init__(shape, base.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> _MarginalNormal:
+        return _MarginalNormal(self.base.expand(batch_shape), self.present)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        return self.base.expand(self.batch_shape).sample(sample_shape)  # type: ignore[no-any-return]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        both = (self.present.unsqueeze(-1) & self.present.unsqueeze(-2)).to(value.dtype)
+        absent = (~self.present).to(value.dtype)
+        covariance = self.base.covariance_matrix * both + torch.diag_embed(absent)
+        difference = torch.where(self.present, value - self.base.loc, 0.0)
+        zero = torch.zeros_like(difference)
+        log_prob = dist.MultivariateNormal(zero, covariance, validate_args=False).log_prob(difference)
+        return log_prob + 0.5 * math.log(2 * math.pi) * absent.sum(-1)  # type: ignore[no-any-return]

@@ -1,0 +1,5 @@
+"""Training."""
+
+from .loss import Loss
+
+__all__ = ["Loss"]

@@ -1,0 +1,56 @@
+"""A model and an ELBO as one torch module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from pyro.infer import ELBO, Trace_ELBO
+from torch import Tensor, nn
+
+from ..core import SequenceVAE
+from ..core.sequence_vae import unregistered
+
+__all__ = ["Loss", "count_frames"]
+
+
+def count_frames(x: Tensor, mask: Tensor | None, *, static: bool = False) -> Tensor:
+    """The number of frames of a batch (items, for static data), as a tensor: no host read."""
+    if mask is not None:
+        return mask.sum()
+    return torch.tensor(x.shape[0] if static else x.shape[0] * x.shape[1], device=x.device)
+
+
+class Loss(nn.Module):
+    """``-ELBO / frames``: what ``fit``, Fabric and DDP hold, and what torch optimisers take.
+
+    ``forward(x, mask, controls=..., labels=...)`` is the ELBO's differentiable loss divided by the frames of the
+    batch. Under torch.distributed the count is that of all processes, and the result is scaled so that DDP's mean
+    of gradients is the gradient of the joined batch.
+
+    Arguments:
+        model: a :class:`~pyro_rvae.SequenceVAE`; it is a submodule, so ``parameters()`` are the model's.
+        elbo: one of Pyro's ELBOs with a ``differentiable_loss`` (default ``Trace_ELBO()``).
+
+    >>> loss = Loss(model, Trace_ELBO())  # doctest: +SKIP
+    >>> optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: SequenceVAE, elbo: ELBO | None = None) -> None:
+        super().__init__()
+        elbo = elbo if elbo is not None else Trace_ELBO()
+        if not hasattr(elbo, "differentiable_loss"):
+            raise TypeError(f"Loss needs an ELBO with differentiable_loss (Trace_ELBO, TraceMeanField_ELBO, "
+                            f"TraceEnum_ELBO, ...); {type(elbo).__name__} has none. Use it with pyro.infer.SVI.")
+        self.model, self.elbo = model, elbo
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, **known: Any) -> Tensor:
+        with unregistered():
+            loss = self.elbo.differentiable_loss(self.model.model, self.model.guide, x, mask, **known)
+        frames = count_frames(x, mask, static=self.model.static)
+        if distributed.is_available() and distributed.is_initialized() and (world := distributed.get_world_size()) > 1:
+            frames = frames.clone()
+            distributed.all_reduce(frames)
+            return loss * world / frames  # type: ignore[no-any-return]
+        return loss / frames  # type: ignore[no-any-return]

@@ -1,0 +1,57 @@
+"""Recurrent VAE: a latent a step, decoded by a recurrence that doesn't read x."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..core import SequenceVAE, Steps
+from ..distributions import Bernoulli, Normal, conditional
+from ..nn import LSTM, Bidirectional, build
+from ..priors import StandardNormal
+from .parts import reader_for
+
+__all__ = ["RVAE"]
+
+
+class RVAE(SequenceVAE):
+    """z_t ~ N(0, I);  h_t = f(h_{t-1}, z_t);  x_t ~ p(x_t | h_t);  q(z_t | g_t), g = encoder(x).
+
+    Source: the causal form of Leglaive, Alameda-Pineda, Girin & Horaud (2020), "A Recurrent Variational Autoencoder
+    for Speech Enhancement", arXiv:1910.10942, equations 4-6; we take any encoder, likelihood and prior, where they
+    take a zero-mean complex Gaussian for speech.
+
+    Arguments:
+        x_dim: width of a frame.
+        z_dim: width of a latent.
+        h_dim: width of ``h_t``, of the encoder and of hidden layers.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        recurrence: causal part f, or its class (LSTM, GRU, RNN).
+        encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``.
+        reader: part through which networks read x.
+        dropout: on the hidden layers of the likelihood.
+    """
+
+    def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
+                 likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
+                 encoder: Any = Bidirectional, reader: Any = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
+        self.reader = reader_for(reader, likelihood, x_dim)
+        self.prior = conditional(prior, 0, z_dim)
+        self.recurrence = build(recurrence, z_dim, h_dim)
+        self.likelihood = conditional(likelihood, h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
+
+    def generative(self, steps: Steps) -> None:
+        for t in steps:
+            z = t.sample("z", self.prior)
+            h = t.carry("h", self.recurrence, z)
+            t.sample("x", self.likelihood, h)
+
+    def inference(self, steps: Steps, x: Tensor) -> None:
+        g = self.encoder(x, steps.mask)
+        for t in steps:
+            t.sample("z", self.posterior, t.at(g))

@@ -1,0 +1,58 @@
+"""Stochastic recurrent network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import SequenceVAE, Steps
+from ..distributions import Bernoulli, Normal, conditional
+from ..nn import LSTM, Forward, build
+from ..priors import StandardNormal
+from .parts import reader_for
+
+__all__ = ["STORN"]
+
+
+class STORN(SequenceVAE):
+    """z_t ~ N(0, I);  h_t = f(h_{t-1}, x_{t-1}, z_t);  x_t ~ p(x_t | h_t);  q(z_t | g_t), g = encoder(x).
+
+    Source: Bayer & Osendorfer (2014), "Learning Stochastic Recurrent Networks", arXiv:1411.7610, section 3. As
+    there, the guide is a recurrent network of its own that reads ``x_1..x_t``; another encoder may stand in.
+
+    Arguments:
+        x_dim: width of a frame.
+        z_dim: width of a latent.
+        h_dim: width of ``h_t``, of the encoder and of hidden layers.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        recurrence: causal part f, or its class (LSTM, GRU, RNN).
+        encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``.
+        reader: part through which networks read x.
+        dropout: on the hidden layers of the likelihood.
+    """
+
+    def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
+                 likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
+                 encoder: Any = Forward, reader: Any = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
+        self.reader = reader_for(reader, likelihood, x_dim)
+        self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
+        self.prior = conditional(prior, 0, z_dim)
+        self.recurrence = build(recurrence, self.reader.out_dim + z_dim, h_dim)
+        self.likelihood = conditional(likelihood, h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
+
+    def generative(self, steps: Steps) -> None:
+        for t in steps:
+            z = t.sample("z", self.prior)
+            h = t.carry("h", self.recurrence, t.prev("x", self.x0), z)
+            t.sample("x", self.likelihood, h)
+
+    def inference(self, steps: Steps, x: Tensor) -> None:
+        g = self.encoder(x, steps.mask)
+        for t in steps:
+            t.sample("z", self.posterior, t.at(g))

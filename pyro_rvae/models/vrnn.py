@@ -1,0 +1,58 @@
+"""The variational recurrent neural network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import SequenceVAE, Steps
+from ..distributions import Bernoulli, Normal, conditional
+from ..nn import LSTM, MLP, build
+from .parts import reader_for
+
+__all__ = ["VRNN"]
+
+
+class VRNN(SequenceVAE):
+    """h_t = f(h_{t-1}, x_{t-1}, z_{t-1});  z_t ~ p(z_t | h_t);  x_t ~ p(x_t | h_t, z_t);  q(z_t | h_t, x_t).
+
+    Source: Chung, Kastner, Dinh, Goel, Courville & Bengio (2015), "A Recurrent Latent Variable Model for Sequential
+    Data", arXiv:1506.02216, equations 5-9. The guide is a filter and shares f. We differ in one index: our ``h_t``
+    is their ``h_{t-1}``, so that no body holds a value over a step.
+
+    Arguments:
+        x_dim: width of a frame.
+        z_dim: width of a latent.
+        h_dim: width of ``h_t`` and of the hidden layers.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        recurrence: causal part f, or its class (LSTM, GRU, RNN).
+        reader: part through which networks read x.
+        dropout: on the hidden layers of the likelihood.
+    """
+
+    def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = Normal,
+                 likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM, reader: Any = None,
+                 dropout: float = 0.0) -> None:
+        super().__init__()
+        self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
+        self.reader = reader_for(reader, likelihood, x_dim)
+        self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
+        self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=(), output=False)
+        self.phi_z = MLP(z_dim, h_dim, hidden=(), output=False)
+        self.recurrence = build(recurrence, 2 * h_dim, h_dim)
+        self.prior = conditional(prior, h_dim, z_dim, hidden=(h_dim,))
+        self.likelihood = conditional(likelihood, 2 * h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.posterior = conditional(posterior, 2 * h_dim, z_dim, hidden=(h_dim,))
+
+    def generative(self, steps: Steps) -> None:
+        for t in steps:
+            h = t.carry("h", self.recurrence, t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z))
+            z = t.sample("z", self.prior, h)
+            t.sample("x", self.likelihood, h, self.phi_z(z))
+
+    def inference(self, steps: Steps, x: Tensor) -> None:
+        for t in steps:
+            h = t.carry("h", self.recurrence, t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z))
+            t.sample("z", self.posterior, h, t.at(x, self.phi_x))

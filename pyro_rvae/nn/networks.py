@@ -1,0 +1,143 @@
+"""Feed-forward networks, readers of raw frames, and the rule by which a model builds its parts.
+
+Every network acts on the last dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MLP", "CodeReader", "GatedTransition", "Part", "Reader", "build", "concat", "is_recipe"]
+
+M = TypeVar("M", bound=nn.Module)
+Part = M | Callable[..., M]
+
+
+def concat(inputs: Sequence[Tensor]) -> Tensor:
+    """Concatenate on the last dim, after broadcasting the others."""
+    if len(inputs) == 1:
+        return inputs[0]
+    lead = inputs[0].shape[:-1]
+    if any(i.shape[:-1] != lead for i in inputs):
+        lead = torch.broadcast_shapes(*(i.shape[:-1] for i in inputs))
+        inputs = [i.expand(*lead, -1) for i in inputs]
+    return torch.cat(list(inputs), -1)
+
+
+def is_recipe(part: Any) -> bool:
+    """Whether ``part`` is still to be built: a class, or a ``functools.partial`` of one."""
+    while isinstance(part, partial):
+        part = part.func
+    return isinstance(part, type)
+
+
+def build(part: Part[M], *widths: int) -> M:
+    """A part as a model uses it: a class (or partial of one) is called with the widths; the rest is taken as is.
+
+    >>> build(nn.Linear, 3, 4)
+    Linear(in_features=3, out_features=4, bias=True)
+    """
+    return part(*widths) if is_recipe(part) else part  # type: ignore[return-value,operator]
+
+
+class MLP(nn.Sequential):
+    """A multilayer perceptron ``in_dim -> hidden... -> out_dim``; the last layer is linear.
+
+    Arguments:
+        in_dim, out_dim: widths.
+        hidden: widths between; empty for a linear map.
+        activation: class of the nonlinearity.
+        dropout: probability after each nonlinearity.
+        output: whether the last layer is linear (True), or ends with the nonlinearity like the others.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, *, hidden: Sequence[int] = (128,),
+                 activation: Callable[[], nn.Module] = nn.ReLU, dropout: float = 0.0, output: bool = True) -> None:
+        layers: list[nn.Module] = []
+        for width in (*hidden, *(() if output else (out_dim,))):
+            layers += [nn.Linear(in_dim, width), activation()] + [nn.Dropout(dropout)] * (dropout > 0)
+            in_dim = width
+        super().__init__(*layers, *([nn.Linear(in_dim, out_dim)] if output else []))
+        self.out_dim = out_dim
+
+
+class GatedTransition(nn.Module):
+    r"""The gated transition of Krishnan et al. (2017), as a network that gives ``(loc, raw scale)``.
+
+    .. math::
+        g = \sigma(\mathrm{MLP}_g(u)), \quad r = \mathrm{MLP}_r(u), \quad
+        \mathrm{loc} = (1 - g) (W z_{t-1} + b) + g r, \quad \mathrm{raw} = V \mathrm{relu}(r) + c
+
+    where ``u`` is all inputs and its first ``dim`` entries are :math:`z_{t-1}`; :math:`W` starts at the
+    identity. Source: Krishnan, Shalit & Sontag (2017), "Structured Inference Networks for Nonlinear State Space
+    Models", arXiv:1609.09869, section 5. We differ in that further inputs (skip edges) may stand behind
+    :math:`z_{t-1}`, and in dropout.
+
+    Arguments:
+        in_dim: width of all inputs.
+        dim: width of the latent.
+        hidden: width of the two hidden layers.
+        dropout: probability on the hidden layers.
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, hidden: int = 200, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.gate = MLP(in_dim, dim, hidden=(hidden,), dropout=dropout)
+        self.proposed = MLP(in_dim, dim, hidden=(hidden,), dropout=dropout)
+        self.linear, self.scale = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        proposed = self.proposed(u)
+        loc = torch.lerp(self.linear(u[..., : self.dim]), proposed, self.gate(u).sigmoid())
+        return torch.cat([loc, self.scale(proposed.relu())], -1)
+
+
+class Reader(nn.Module):
+    """What the networks see of a frame: missing elements (NaN) filled with 0 and, beside them, flags.
+
+    Arguments:
+        x_dim: width of a frame.
+        missing: whether to append ``x_dim`` flags, 1 where an element is present. Say so when the data set has
+            missing elements; without flags a missing element reads as 0.
+    """
+
+    def __init__(self, x_dim: int, *, missing: bool = False) -> None:
+        super().__init__()
+        self.missing, self.out_dim = missing, 2 * x_dim if missing else x_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.get_default_dtype() and not x.is_floating_point():
+            x = x.to(torch.get_default_dtype())
+        absent = x.isnan()
+        filled = x.masked_fill(absent, 0.0)
+        return torch.cat([filled, (~absent).to(x.dtype)], -1) if self.missing else filled
+
+    def extra_repr(self) -> str:
+        return f"out_dim={self.out_dim}, missing={self.missing}"
+
+
+class CodeReader(nn.Module):
+    """Embeddings of categorical channels: codes ``(..., C)`` to ``(..., C * dim)``; a missing code (-1) has its own.
+
+    Arguments:
+        x_dim: number of channels C.
+        classes: number of classes of every channel.
+        dim: width of one channel's embedding.
+    """
+
+    def __init__(self, x_dim: int, *, classes: int, dim: int = 32) -> None:
+        super().__init__()
+        self.classes, self.out_dim = classes, x_dim * dim
+        self.embedding = nn.Embedding(x_dim * (classes + 1), dim)
+        self.register_buffer("offset", torch.arange(x_dim) * (classes + 1) + 1, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embedding(x.long() + self.offset).flatten(-2)

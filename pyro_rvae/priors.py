@@ -1,0 +1,33 @@
+"""Priors: callables from a model's inputs to a distribution. A part that needs nothing ignores what it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+__all__ = ["StandardNormal"]
+
+
+class StandardNormal(nn.Module):
+    """``z ~ N(0, I)``, whatever the inputs.
+
+    Arguments:
+        in_dim: ignored (a model gives its widths first).
+        dim: width of the latent.
+    """
+
+    zero: Tensor
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("zero", torch.zeros(dim), persistent=False)
+
+    def forward(self, *inputs: Any) -> dist.TorchDistribution:
+        return dist.Normal(self.zero, torch.ones_like(self.zero), validate_args=False).to_event(1)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
