@@ -2,6 +2,7 @@
 
 from .handlers import Anneal, annealed, explicit, given, given_noise, trusted
 from .sequence_vae import SequenceVAE
-from .steps import Steps, shift
+from .steps import Steps
+from .verbs import Step, shift
 
-__all__ = ["Anneal", "SequenceVAE", "Steps", "annealed", "explicit", "given", "given_noise", "shift", "trusted"]
+__all__ = ["Anneal", "SequenceVAE", "Step", "Steps", "annealed", "explicit", "given", "given_noise", "shift", "trusted"]

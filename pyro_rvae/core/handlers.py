@@ -90,7 +90,7 @@ class Anneal(Messenger):
         self.weight = weight
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] and not msg["infer"].get("is_auxiliary") and msg["type"] == "sample":
+        if not msg["is_observed"]:
             msg["scale"] = msg["scale"] * self.weight
 
 
@@ -172,15 +172,18 @@ class Noise(Messenger):
         _noise.reset(self._token)
         return super().__exit__(*args)
 
-    def normal(self, name: str, step: int | None, shape: torch.Size) -> Tensor:
-        """Noise ``shape = (..., B, d)`` of one site at one step: each sequence has its own generator."""
-        ids = range(shape[-2]) if self.sequences is None else self.sequences.tolist()
-        columns = []
-        for i in ids:
-            generator = torch.Generator().manual_seed(hash((self.seed, *name.encode(), -1 if step is None else step, i))
-                                                      % 2**62)
-            columns.append(torch.randn(*shape[:-2], shape[-1], generator=generator))
-        return torch.stack(columns, -2)
+    def normal(self, name: str, step: int | None, shape: torch.Size, dim: int = -2) -> Tensor:
+        """Noise ``shape = (..., B, *event)`` of one site at one step, ``dim`` that of the sequences.
+
+        Each sequence has its own generator.
+        """
+        ids = range(shape[dim]) if self.sequences is None else self.sequences.tolist()
+        rest = shape[:dim] + shape[dim:][1:]
+        return torch.stack([self._draw(name, step, i, rest) for i in ids], dim)
+
+    def _draw(self, name: str, step: int | None, sequence: int, shape: torch.Size) -> Tensor:
+        key = (self.seed, *name.encode(), -1 if step is None else step, sequence)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(hash(key) % 2**62))
 
     def path(self, name: str, length: int, shape: torch.Size) -> Tensor:
         """The noise of all steps, ``(..., B, T, d)``, for ``shape = (..., B, d)``."""
@@ -190,9 +193,13 @@ class Noise(Messenger):
         if msg["value"] is not None or type(msg["fn"]).__name__ == "_Subsample" or isinstance(msg["fn"], _Question):
             return
         name, _, step = msg["name"].rpartition("_")
-        is_step = name and step.isdigit()
-        noise = self.normal(name if is_step else msg["name"], int(step) if is_step else None, msg["fn"].shape())
-        msg["value"] = rsample_from(msg["fn"], noise)
+        fn, is_step = msg["fn"], name and step.isdigit()
+        if any(frame.name == "batch" for frame in msg["cond_indep_stack"]):
+            noise = self.normal(name if is_step else msg["name"], int(step) if is_step else None, fn.shape(),
+                                -1 - fn.event_dim)
+        else:  # drawn once a data set: it belongs to no sequence
+            noise = self._draw(msg["name"], None, -1, fn.shape())
+        msg["value"] = rsample_from(fn, noise)
 
 
 def given_noise(seed: int = 0, sequences: Tensor | None = None) -> Noise:
@@ -215,9 +222,9 @@ def rsample_from(fn: Any, noise: Tensor) -> Tensor:
     if isinstance(fn, (dist.Independent, dist.MaskedDistribution)):
         return rsample_from(fn.base_dist, noise)
     if isinstance(fn, dist.Normal):
-        return fn.loc + fn.scale * noise
+        return fn.loc + fn.scale * noise.to(fn.loc)
     if isinstance(fn, dist.MultivariateNormal):
-        return fn.loc + (fn.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
     if isinstance(fn, dist.Delta):
         return fn.v
     if isinstance(fn, torch.distributions.TransformedDistribution):

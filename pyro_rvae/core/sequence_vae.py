@@ -79,23 +79,21 @@ class SharedPosterior(nn.Module):
         with poutine.block(), torch.random.fork_rng(devices=[]):  # the prior's draws only tell shapes
             trace = poutine.trace(program).get_trace()
         self.loc, self.raw = nn.ParameterDict(), nn.ParameterDict()
+        self.transforms: dict[str, Any] = {}
         for name, site in trace.iter_stochastic_nodes():
             if site["fn"].support.is_discrete:
                 raise ValueError(f"shared site {name!r} is discrete; a Normal guide can't stand for it. "
                                  "Set self.shared_posterior to a guide of your own.")
-            start = biject_to(site["fn"].support).inv(site["value"])
+            self.transforms[name] = biject_to(site["fn"].support)
+            start = self.transforms[name].inv(site["value"])
             self.loc[name] = nn.Parameter(torch.zeros_like(start))
             self.raw[name] = nn.Parameter(torch.full_like(start, -2.0))
-        self.program = [program]  # in a list: the model is the parent of this module, not its child
 
     def forward(self) -> None:
-        with poutine.block():
-            supports = {name: site["fn"] for name, site in
-                        poutine.trace(poutine.block(self.program[0], expose_types=["sample"]))
-                        .get_trace().iter_stochastic_nodes()}
-        for name, fn in supports.items():
-            base = dist.Normal(self.loc[name], nn.functional.softplus(self.raw[name])).to_event(self.loc[name].dim())
-            pyro.sample(name, dist.TransformedDistribution(base, [biject_to(fn.support)]))
+        for name, transform in self.transforms.items():
+            loc, scale = self.loc[name], nn.functional.softplus(self.raw[name])
+            base = dist.Normal(loc, scale).to_event(loc.dim())
+            pyro.sample(name, dist.TransformedDistribution(base, [transform]))
 
 
 class SequenceVAE(nn.Module, metaclass=_Finished):
@@ -107,12 +105,12 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
     Attributes a subclass may set:
         reader: module that turns a raw frame into what networks read (default: NaN filled with 0).
         transform: what maps raw data to the model's units (set by :meth:`for_data`), or ``None``.
-        num_sequences: size N of the data set; it enters only through the scale N/B... of ``shared`` as B/N.
+        num_sequences: size N of the data set (set by :meth:`for_data`); a batch of B carries B/N of ``shared``.
     """
 
     static: ClassVar[bool] = False  # True: x is (B, *event_shape), without time
 
-    reader: nn.Module
+    reader: Any
     transform: Any
     num_sequences: int | None
 
@@ -131,7 +129,12 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         raise NotImplementedError
 
     def shared(self) -> None:
-        """What is drawn once a data set: ``pyro.sample`` statements with priors; read as ``steps.shared[name]``."""
+        """What is drawn once a data set: ``pyro.sample`` statements with priors, outside of any plate.
+
+        A body reads a value as ``t.hold(steps.shared[name])``: a vector (a scalar site is a vector of one number),
+        which hold lines up with sequences and steps, also when many particles are drawn at once.
+        The guide of these sites is ``self.shared_posterior``: a mean-field Normal unless ``__init__`` sets another.
+        """
 
     # ------------------------------------------------------------------------------------------ final
     def model(self, x: Tensor | None = None, mask: Tensor | None = None, *, size: tuple[int, ...] | None = None,
@@ -160,6 +163,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         if x is None:
             raise ValueError(f"{type(self).__name__}.guide needs x; to generate, call model(size=(B, T)).")
         checked, batch, length = self._check(x, mask, None, controls, labels)
+        assert checked is not None
         register(self)
         shared = self._shared(getattr(self, "shared_posterior", None), batch)
         with pyro.plate("batch", batch, dim=-1):
@@ -186,8 +190,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         parts.setdefault("likelihood", family)
         if data.missing:
             parts.setdefault("reader", family(data.x_dim).reader(missing=True))
-        model = cls(data.x_dim, **parts)
-        likelihood = getattr(model, "likelihood", None)
+        model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
+        likelihood: Any = getattr(model, "likelihood", None)
         if hasattr(likelihood, "set_bias") and hasattr(likelihood.family, "bias"):
             raw = likelihood.family.bias(data.values)
             if raw is not None:
@@ -204,6 +208,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
 
     def _steps(self, length: int, data: dict[str, Tensor | None], mask: Tensor | None, controls: Tensor | None,
                labels: Tensor | None, shared: dict[str, Tensor]) -> Steps:
+        if controls is not None and mask is not None:  # like x: nothing in the padding is ever read
+            controls = controls.masked_fill(~mask.unsqueeze(-1), 0.0)
         return Steps(length, data, mask, controls=controls, labels=labels, shared=shared, read={"x": self.reader},
                      like=next(self.parameters(), None))
 
@@ -213,7 +219,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             return {}
         with poutine.trace() as trace, poutine.scale(scale=batch / (self.num_sequences or batch)):
             program()
-        return {name: site["value"] for name, site in trace.trace.nodes.items()
+        return {name: site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1)
+                for name, site in trace.trace.nodes.items()
                 if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"}
 
     def _check(self, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None, controls: Tensor | None,
@@ -229,13 +236,15 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                              f"{'(B, *event_shape)' if self.static else '(B, T, x_dim)'}, got {shape}.")
         batch, length = (size[0], size[-1]) if size is not None else x.shape[:2]  # type: ignore[union-attr]
         if x is not None and (x.shape[0] != batch or (not self.static and x.shape[1] > length)):
-            raise ValueError(f"{name}: size={size} must have x's batch size and at least its length; x is {tuple(x.shape)}.")
+            raise ValueError(f"{name}: size={size} must have x's batch size and at least its length; "
+                             f"x is {tuple(x.shape)}.")
         x_dim = getattr(self, "x_dim", None)
         if x is not None and x_dim is not None and x.shape[-1] != x_dim:
             raise ValueError(f"{name} was built for frames of x_dim={x_dim}, got x {tuple(x.shape)}.")
         for what, given in (("mask", mask), ("controls", controls)):
             if given is not None and given.shape[:2] != (batch, length):
-                raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, got {tuple(given.shape)}.")
+                raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, "
+                                 f"got {tuple(given.shape)}.")
         if labels is not None and labels.shape[0] != batch:
             raise ValueError(f"{name}: labels must have one row a sequence, {batch}; got {tuple(labels.shape)}.")
         if mask is not None and mask.dtype != torch.bool:

@@ -35,6 +35,8 @@ class AutoregressiveBernoulli(Family):
     """
 
     kind = "binary"
+    mask_in: Tensor
+    mask_out: Tensor
 
     def __init__(self, dim: int, *, hidden: int = 500, dropout: float = 0.0) -> None:
         super().__init__(dim, hidden + dim)

@@ -91,6 +91,8 @@ class Normal(Family):
         learned: with a number, make it the start of a learned scale for each element, the same in all frames.
     """
 
+    raw_scale: Tensor | None
+
     def __init__(self, dim: int, *, scale: float | None = None, learned: bool = False) -> None:
         if scale is not None and not (scale > 0 and math.isfinite(scale)):
             raise ValueError(f"Normal: scale must be a positive number, got {scale}.")
@@ -98,10 +100,14 @@ class Normal(Family):
             raise ValueError("Normal: learned=True needs scale=..., the number to start from; "
                              "with scale=None the network already gives the scale.")
         super().__init__(dim, 2 * dim if scale is None else dim)
-        self.raw_scale: Tensor | None = None
-        if scale is not None:
-            raw = inverse_softplus(scale - MIN_SCALE if scale > 2 * MIN_SCALE else scale).expand(dim).clone()
-            self.raw_scale = nn.Parameter(raw) if learned else nn.Buffer(raw)
+        if scale is None:
+            self.raw_scale = None
+            return
+        raw = inverse_softplus(scale - MIN_SCALE if scale > 2 * MIN_SCALE else scale).expand(dim).clone()
+        if learned:
+            self.raw_scale = nn.Parameter(raw)
+        else:
+            self.register_buffer("raw_scale", raw)
 
     def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """``(loc, scale)`` of raw parameters."""

@@ -86,7 +86,7 @@ class _Recurrent(Causal):
         for layer, old in enumerate(state):
             if layer and rnn.dropout:
                 u = nn.functional.dropout(u, rnn.dropout, self.training)
-            weights = rnn._flat_weights[layer * per_layer:(layer + 1) * per_layer]
+            weights: list[Any] = rnn._flat_weights[layer * per_layer:(layer + 1) * per_layer]
             new.append(self.cell(u, old, weights))
             u = new[-1][0]
         if flat:

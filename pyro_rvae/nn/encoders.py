@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from .causal import LSTM, Causal
-from .networks import MLP, Part
+from .networks import MLP
 
 __all__ = ["Backward", "Bidirectional", "Encoder", "Forward", "Pointwise", "last", "reverse"]
 
@@ -20,15 +22,20 @@ def reverse(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
         return sequence.flip(-2)
     time = torch.arange(mask.shape[-1], device=mask.device)
     index = torch.where(mask, mask.sum(-1, keepdim=True) - 1 - time, time)
-    return sequence.take_along_dim(index.unsqueeze(-1), -2)
+    return sequence.take_along_dim(_like(index, sequence), -2)
 
 
 def last(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
     """The value at each sequence's last valid step: ``(..., T, d) -> (..., d)``."""
     if mask is None:
         return sequence[..., -1, :]
-    index = (mask.sum(-1) - 1).clamp_min(0)[..., None, None]
-    return sequence.take_along_dim(index, -2).squeeze(-2)
+    index = (mask.sum(-1, keepdim=True) - 1).clamp_min(0)
+    return sequence.take_along_dim(_like(index, sequence), -2).squeeze(-2)
+
+
+def _like(index: Tensor, sequence: Tensor) -> Tensor:
+    """An index of steps ``(B, n)`` for sequences that may have further dims in front (particles)."""
+    return index.unsqueeze(-1).expand(*sequence.shape[:-2], index.shape[-1], 1)
 
 
 class Encoder(nn.Module):
@@ -79,9 +86,9 @@ class Forward(Encoder):
 
     causal = True
 
-    def __init__(self, in_dim: int, h_dim: int, *, cell: Part[Causal] = LSTM) -> None:
+    def __init__(self, in_dim: int, h_dim: int, *, cell: Causal | Callable[..., Causal] = LSTM) -> None:
         super().__init__()
-        self.cell = cell if isinstance(cell, nn.Module) else cell(in_dim, h_dim)
+        self.cell: Causal = cell if isinstance(cell, Causal) else cell(in_dim, h_dim)
         self.out_dim = self.cell.out_dim
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -109,7 +116,7 @@ class Bidirectional(Encoder):
 
     causal = False
 
-    def __init__(self, in_dim: int, h_dim: int, *, cell: Part[Causal] = LSTM) -> None:
+    def __init__(self, in_dim: int, h_dim: int, *, cell: Causal | Callable[..., Causal] = LSTM) -> None:
         super().__init__()
         if isinstance(cell, nn.Module):
             raise TypeError("Bidirectional builds two cells: pass the cell's class (or functools.partial of it), "

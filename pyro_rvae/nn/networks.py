@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "CodeReader", "GatedTransition", "Part", "Reader", "build", "concat", "is_recipe"]
-
-M = TypeVar("M", bound=nn.Module)
-Part = M | Callable[..., M]
-
+__all__ = ["MLP", "CodeReader", "GatedTransition", "Reader", "build", "concat", "is_recipe"]
 
 def concat(inputs: Sequence[Tensor]) -> Tensor:
     """Concatenate on the last dim, after broadcasting the others."""
@@ -36,13 +32,13 @@ def is_recipe(part: Any) -> bool:
     return isinstance(part, type)
 
 
-def build(part: Part[M], *widths: int) -> M:
+def build(part: Any, *widths: int) -> Any:
     """A part as a model uses it: a class (or partial of one) is called with the widths; the rest is taken as is.
 
     >>> build(nn.Linear, 3, 4)
     Linear(in_features=3, out_features=4, bias=True)
     """
-    return part(*widths) if is_recipe(part) else part  # type: ignore[return-value,operator]
+    return part(*widths) if is_recipe(part) else part
 
 
 class MLP(nn.Sequential):
@@ -137,6 +133,7 @@ class CodeReader(nn.Module):
         super().__init__()
         self.classes, self.out_dim = classes, x_dim * dim
         self.embedding = nn.Embedding(x_dim * (classes + 1), dim)
+        self.offset: Tensor
         self.register_buffer("offset", torch.arange(x_dim) * (classes + 1) + 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,70 @@
+"""The explicit reading: one Pyro site a random variable and step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyro
+from torch import Tensor
+
+from ..nn import concat
+from .verbs import Step, Via, check_law, same, unsampled
+
+if TYPE_CHECKING:
+    from .steps import Steps
+
+__all__ = ["ExplicitStep"]
+
+
+class ExplicitStep(Step):
+    """Step t as one Pyro site a random variable."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps, self.t = steps, 0
+        self.drawn: dict[str, list[Tensor]] = {}
+        self.state: dict[str, Any] = {}
+        self._before: dict[str, Tensor] = {}  # a site's last value, with its gaps: they are the reader's to fill
+        self._gaps: dict[str, tuple[Tensor, Tensor | None]] = {}
+
+    def hold(self, value: Tensor) -> Tensor:
+        return value
+
+    def at(self, sequence: Tensor, via: Via = same) -> Tensor:
+        return via(sequence[..., self.t * self.steps.stride, :])
+
+    def prev(self, name: str, init: Tensor, via: Via = same) -> Tensor:
+        if self.t == 0:
+            return via(init.expand(*self.steps.batch_shape, *init.shape[-1:]))
+        known = self.steps.known(name)
+        if known is None and name not in self.drawn:
+            raise unsampled(name)
+        value = known[..., self.t - 1, :] if known is not None else self._before[name]
+        return via(self.steps.reader(name)(value))
+
+    def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
+        u = concat(inputs)
+        if self.t == 0:
+            self.state[name] = causal.begin(init) if init is not None else None
+        y, self.state[name] = causal.step(u, self.state[name])
+        return y
+
+    def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
+        fn = conditional(*inputs)
+        check_law(fn, name)
+        obs, present = self._observation(name)
+        if obs is not None:
+            self.steps.check_support(fn, name, obs, present)
+        mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
+        fn = self.steps.law(fn, name, obs is not None, present, mask)
+        value = pyro.sample(f"{name}_{self.t}", fn, obs=obs)
+        self.drawn.setdefault(name, []).append(value)
+        self._before[name] = self.steps.data[name][..., self.t, :] if obs is not None and value is obs else value
+        return value
+
+    def _observation(self, name: str) -> tuple[Tensor | None, Tensor | None]:
+        if name not in self.steps.data or self.t >= self.steps.data[name].shape[-2]:
+            return None, None
+        if name not in self._gaps:
+            self._gaps[name] = self.steps.gaps(self.steps.data[name])
+        value, present = self._gaps[name]
+        return value[..., self.t, :], None if present is None else present[..., self.t, :]
