@@ -63,6 +63,7 @@ class _Finished(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         model = super().__call__(*args, **kwargs)
+        model.init_arguments = args, kwargs  # by which tasks.save_pretrained names a model's parts
         model._finish()
         return model
 

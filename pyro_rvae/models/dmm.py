@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import SequenceVAE, Steps
+from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Conditional, GaussianChain, Normal, conditional
 from ..nn import MLP, Backward, GatedTransition, build
 from .parts import reader_for
@@ -42,24 +42,27 @@ class DMM(SequenceVAE):
         posterior: q(z_t | ...), called with ``(z_{t-1}, g_t)``: GaussianChain, Combiner, or a Family.
         encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``: Backward (ST-R), Bidirectional
             (ST-LR), Forward (ST-L, a filter).
-        skip_edges: whether z_t and x_t also see x_{t-1}.
+        skip_edges: whether z_t and x_t also see x_{t-1}, each through ``relu(W x_{t-1} + b)`` of its own.
+        skip_dim: width of those features.
         reader: part through which networks read x.
         layers: hidden layers of the likelihood.
-        dropout: on the hidden layers of likelihood and skip features.
+        dropout: on the hidden layers of the likelihood.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, transition: Any = None,
                  likelihood: Any = Bernoulli, posterior: Any = GaussianChain, encoder: Any = Backward,
-                 skip_edges: bool = False, reader: Any = None, layers: int = 1, dropout: float = 0.0) -> None:
+                 skip_edges: bool = False, skip_dim: int = 100, reader: Any = None, layers: int = 1,
+                 dropout: float = 0.0) -> None:
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.z0, self.q0 = nn.Parameter(torch.zeros(z_dim)), nn.Parameter(torch.zeros(z_dim))
-        self.skip: nn.Module | None = None
+        self.skip_z: nn.Module | None = None
+        self.skip_x: nn.Module | None = None
         if skip_edges:
             self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
-            self.skip = MLP(self.reader.out_dim, h_dim, hidden=(), output=False, dropout=dropout)
-        seen = z_dim + (h_dim if skip_edges else 0)
+            self.skip_z, self.skip_x = (MLP(self.reader.out_dim, skip_dim, hidden=(), output=False) for _ in "zx")
+        seen = z_dim + (skip_dim if skip_edges else 0)
         self.transition = conditional(transition or partial(GatedNormal, hidden=h_dim), seen, z_dim, hidden=(h_dim,))
         self.likelihood = conditional(likelihood, seen, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim, h_dim)
@@ -67,9 +70,12 @@ class DMM(SequenceVAE):
 
     def generative(self, steps: Steps) -> None:
         for t in steps:
-            skip = () if self.skip is None else (t.prev("x", self.x0, self.skip),)
-            z = t.sample("z", self.transition, t.prev("z", self.z0), *skip)
-            t.sample("x", self.likelihood, z, *skip)
+            z = t.sample("z", self.transition, t.prev("z", self.z0), *self.before(t, self.skip_z))
+            t.sample("x", self.likelihood, z, *self.before(t, self.skip_x))
+
+    def before(self, t: Step, skip: nn.Module | None) -> tuple[Tensor, ...]:
+        """A skip edge from x_{t-1}, if the model has them."""
+        return () if skip is None else (t.prev("x", self.x0, skip),)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
         g = self.encoder(x, steps.mask)

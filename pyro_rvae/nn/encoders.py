@@ -67,65 +67,80 @@ class Pointwise(Encoder):
         self.net, self.out_dim = net or MLP(in_dim, h_dim, hidden=(h_dim,)), h_dim
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.net(x)
+        return self.net(x)  # type: ignore[no-any-return]
 
     def summary(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         g = self(x, mask)
         if mask is None:
-            return g.mean(-2)
+            return g.mean(-2)  # type: ignore[no-any-return]
         return torch.where(mask.unsqueeze(-1), g, 0.0).sum(-2) / mask.sum(-1, keepdim=True).clamp_min(1)
 
 
-class Forward(Encoder):
-    """``g_t = f(x_1, ..., x_t)``: a filter's view.
+class _Recurrent(Encoder):
+    """What the recurrent encoders share: dropout on the features, and x_t itself beside them.
 
     Arguments:
-        in_dim, h_dim: widths of ``x_t`` and ``g_t``.
-        cell: a causal part, or its class (LSTM, GRU, RNN), built with ``(in_dim, h_dim)``.
+        in_dim, h_dim: widths of ``x_t`` and of one direction's features.
+        cell: class of a causal part (LSTM, GRU, RNN), or a function of ``(in_dim, h_dim)`` that builds one.
+        dropout: on the features, in training mode.
+        append: whether ``x_t`` stands behind the recurrent features, so that no gate lies between it and a guide.
     """
+
+    directions = 1
+
+    def __init__(self, in_dim: int, h_dim: int, *, cell: Callable[[int, int], Causal] = LSTM, dropout: float = 0.0,
+                 append: bool = False) -> None:
+        super().__init__()
+        if isinstance(cell, nn.Module):
+            raise TypeError(f"{type(self).__name__}: pass the cell's class (or functools.partial of it), "
+                            f"not the instance {type(cell).__name__}.")
+        self.cells = nn.ModuleList(cell(in_dim, h_dim) for _ in range(self.directions))
+        self.dropout, self.append = nn.Dropout(dropout), append
+        self.out_dim = self.directions * h_dim + (in_dim if append else 0)
+
+    def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """The features of each direction."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        features = [self.dropout(g) for g in self.read(x, mask)]
+        return torch.cat([*features, x], -1) if self.append else torch.cat(features, -1)
+
+    def extra_repr(self) -> str:
+        return f"out_dim={self.out_dim}, append={self.append}"
+
+
+class Forward(_Recurrent):
+    """``g_t = f(x_1, ..., x_t)``: a filter's view."""
 
     causal = True
 
-    def __init__(self, in_dim: int, h_dim: int, *, cell: Causal | Callable[..., Causal] = LSTM) -> None:
-        super().__init__()
-        self.cell: Causal = cell if isinstance(cell, Causal) else cell(in_dim, h_dim)
-        self.out_dim = self.cell.out_dim
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.cell(x)  # causal, and padding comes last: it can't reach a valid step
+    def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        return [self.cells[0](x)]  # padding comes last: it can't reach a valid step
 
 
-class Backward(Forward):
+class Backward(_Recurrent):
     """``g_t = f(x_t, ..., x_T)``: each sequence is read from its own last valid step to its first."""
 
     causal = False
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return reverse(self.cell(reverse(x, mask)), mask)
+    def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        return [reverse(self.cells[0](reverse(x, mask)), mask)]
 
     def summary(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self(x, mask)[..., 0, :]
+        return self(x, mask)[..., 0, :]  # type: ignore[no-any-return]
 
 
-class Bidirectional(Encoder):
-    """``g_t = [f(x_1..x_t), b(x_t..x_T)]``; the summary joins both ends' last states.
-
-    Arguments as for :class:`Forward`; each direction is ``h_dim`` wide, so ``out_dim = 2 * h_dim``. ``cell``
-    is a class or function of ``(in_dim, h_dim)``, since two are built.
-    """
+class Bidirectional(_Recurrent):
+    """``g_t = [f(x_1..x_t), b(x_t..x_T)]``; the summary joins both directions' last states."""
 
     causal = False
+    directions = 2
 
-    def __init__(self, in_dim: int, h_dim: int, *, cell: Causal | Callable[..., Causal] = LSTM) -> None:
-        super().__init__()
-        if isinstance(cell, nn.Module):
-            raise TypeError("Bidirectional builds two cells: pass the cell's class (or functools.partial of it), "
-                            f"not the instance {type(cell).__name__}.")
-        self.ahead, self.back = Forward(in_dim, h_dim, cell=cell), Backward(in_dim, h_dim, cell=cell)
-        self.out_dim = self.ahead.out_dim + self.back.out_dim
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return torch.cat([self.ahead(x, mask), self.back(x, mask)], -1)
+    def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        return [self.cells[0](x), reverse(self.cells[1](reverse(x, mask)), mask)]
 
     def summary(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return torch.cat([self.ahead.summary(x, mask), self.back.summary(x, mask)], -1)
+        ahead, back = self.read(x, mask)
+        features = [self.dropout(last(ahead, mask)), self.dropout(back[..., 0, :])]
+        return torch.cat([*features, last(x, mask)] if self.append else features, -1)

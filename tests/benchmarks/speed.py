@@ -68,26 +68,26 @@ def vrnn_by_hand(m: rv.VRNN, x: Tensor, noise: Tensor) -> Tensor:
 
 
 def rvae_by_hand(m: rv.RVAE, x: Tensor, z: Tensor) -> Tensor:
-    q = m.posterior.net(torch.cat([m.encoder.ahead.cell.rnn(x)[0], m.encoder.back.cell.rnn(x.flip(1))[0].flip(1)], -1))
+    q = m.posterior.net(torch.cat([m.encoder.cells[0].rnn(x)[0], m.encoder.cells[1].rnn(x.flip(1))[0].flip(1)], -1))
     logits = m.likelihood.net(m.recurrence.rnn(z)[0])
     return -(log_bernoulli(x, logits) + log_standard(z) - log_normal(z, q)) / x.shape[0] / x.shape[1]
 
 
 def storn_by_hand(m: rv.STORN, x: Tensor, z: Tensor) -> Tensor:
-    q = m.posterior.net(m.encoder.cell.rnn(x)[0])
+    q = m.posterior.net(m.encoder.cells[0].rnn(x)[0])
     logits = m.likelihood.net(m.recurrence.rnn(torch.cat([shifted(x, m.x0), z], -1))[0])
     return -(log_bernoulli(x, logits) + log_standard(z) - log_normal(z, q)) / x.shape[0] / x.shape[1]
 
 
 def vrae_by_hand(m: rv.VRAE, x: Tensor, z: Tensor) -> Tensor:
-    q = m.posterior.net(m.encoder.cell.rnn(x)[0][:, -1])
+    q = m.posterior.net(m.encoder.cells[0].rnn(x)[0][:, -1])
     start = tuple(s.unsqueeze(0).contiguous() for s in m.begin(z).chunk(2, -1))
     logits = m.likelihood.net(m.recurrence.rnn(shifted(x, m.x0), start)[0])
     return -(log_bernoulli(x, logits) + log_standard(z) - log_normal(z, q)) / x.shape[0] / x.shape[1]
 
 
 def dmm_by_hand(m: rv.DMM, x: Tensor, z: Tensor) -> Tensor:
-    a, b, raw = m.posterior.net(m.encoder.cell.rnn(x.flip(1))[0].flip(1)).chunk(3, -1)
+    a, b, raw = m.posterior.net(m.encoder.cells[0].rnn(x.flip(1))[0].flip(1)).chunk(3, -1)
     loc = torch.sigmoid(a + 1.0) * shifted(z, m.q0) + b
     log_q = torch.distributions.Normal(loc, softplus(raw) + 1e-4, validate_args=False).log_prob(z).sum()
     log_p = log_normal(z, m.transition.net(shifted(z, m.z0))) + log_bernoulli(x, m.likelihood.net(z))
