@@ -111,8 +111,15 @@ class _Question(dist.TorchDistribution):
     support = dist.constraints.real
     has_rsample = True
 
+    def __init__(self, discrete: bool = False) -> None:
+        super().__init__(validate_args=False)
+        self.has_enumerate_support = discrete  # so that a handler that sums it out asks for its values
+
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         raise _Unfixed
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        raise NotImplementedError("time is in the event shape, so there are too many values to enumerate")
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         raise _Unfixed
@@ -130,14 +137,14 @@ class Site:
     batch_shape: torch.Size
 
 
-def peek(name: str, value: Tensor | None = None) -> Site:
+def peek(name: str, value: Tensor | None = None, *, discrete: bool = False) -> Site:
     """Ask the handlers about the site ``name``, whose data are ``value``, without sampling or recording it.
 
     This is the first half of ``pyro.poutine.runtime.apply_stack``: each handler may process the message, then
     nothing more happens.
     """
     msg: Any = {
-        "type": "sample", "name": name, "fn": _Question(), "is_observed": value is not None, "value": value,
+        "type": "sample", "name": name, "fn": _Question(discrete), "is_observed": value is not None, "value": value,
         "args": (), "kwargs": {}, "infer": {}, "scale": 1.0, "mask": None, "cond_indep_stack": (), "done": False,
         "stop": False, "continuation": None,
     }

@@ -55,7 +55,10 @@ def register(module: nn.Module) -> None:
             full = f"{name}$$${key}"
             if full in store and store[full].unconstrained() is not parameter:  # type: ignore[attr-defined]
                 del store[full]
-            pyro.param(full, parameter)
+            if pyro.param(full, parameter) is not parameter:
+                raise RuntimeError(f"a handler (lift, substitute) replaced parameter {key!r}, which a network of "
+                                   f"{type(module).__name__} holds: it would have no effect, in either form. A weight "
+                                   f"with a prior is drawn in `shared`.")
 
 
 class _Finished(type):

@@ -46,6 +46,7 @@ class Steps:
         self.values: dict[str, Tensor] = {}  # whole sequences known so far in this call, by site
         self.batch_shape = peek("_steps").batch_shape
         self.stride, self._frames = stride, frames
+        self.raw: dict[str, Tensor] = {}  # the same with the gaps of data, where they differ
         self._seen: dict[str, Tensor] = {}
         self._clocks: dict[int, Steps] = {}
         self._open = False
@@ -108,6 +109,7 @@ class Steps:
             yield step
         for name, drawn in step.drawn.items():
             self.values[name] = torch.stack(torch.broadcast_tensors(*drawn), -2)
+            self.raw[name] = torch.stack(torch.broadcast_tensors(*step.raw[name]), -2)
 
     def _vectorised(self) -> Iterator[Any]:
         with torch.no_grad():
@@ -131,8 +133,8 @@ class Steps:
         return sequence if self.stride == 1 else sequence[..., :: self.stride, :]
 
     def known(self, name: str) -> Tensor | None:
-        """A path of an earlier loop, or data that the steps were given."""
-        return self.values.get(name)
+        """A path of an earlier loop, or a sequence that a guide was given; with its gaps."""
+        return self.raw.get(name, self.values.get(name))
 
     def reader(self, name: str) -> Via:
         return self.read.get(name, same)
@@ -140,9 +142,7 @@ class Steps:
     def seen(self, name: str, site: Site | None) -> Tensor:
         """A known sequence as networks see it. The reader fills its gaps, so it is given the raw data."""
         if name not in self._seen:
-            raw = self.data.get(name, self.values.get(name))
-            if site is not None and site.value is not None:
-                raw = site.value
+            raw = site.value if site is not None and site.value is not None else self.known(name)
             if raw is None:
                 raise unsampled(name)
             self._seen[name] = self.reader(name)(raw)
@@ -150,7 +150,7 @@ class Steps:
 
     def law(self, fn: Any, name: str, observed: bool, present: Tensor | None, mask: Tensor | None) -> Any:
         """A site's distribution with its missing elements skipped and its padding masked."""
-        if observed and present is not None:
+        if present is not None:
             fn = observe_elements(fn, present)
         return fn if mask is None else fn.mask(mask)
 

@@ -23,7 +23,7 @@ class ExplicitStep(Step):
         self.steps, self.t = steps, 0
         self.drawn: dict[str, list[Tensor]] = {}
         self.state: dict[str, Any] = {}
-        self._before: dict[str, Tensor] = {}  # a site's last value, with its gaps: they are the reader's to fill
+        self.raw: dict[str, list[Tensor]] = {}  # as drawn, but with the gaps of data: they are the reader's to fill
         self._gaps: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def hold(self, value: Tensor) -> Tensor:
@@ -36,9 +36,9 @@ class ExplicitStep(Step):
         if self.t == 0:
             return via(init.expand(*self.steps.batch_shape, *init.shape[-1:]))
         known = self.steps.known(name)
-        if known is None and name not in self.drawn:
+        if known is None and name not in self.raw:
             raise unsampled(name)
-        value = known[..., self.t - 1, :] if known is not None else self._before[name]
+        value = known[..., self.t - 1, :] if known is not None else self.raw[name][self.t - 1]
         return via(self.steps.reader(name)(value))
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
@@ -58,7 +58,8 @@ class ExplicitStep(Step):
         fn = self.steps.law(fn, name, obs is not None, present, mask)
         value = pyro.sample(f"{name}_{self.t}", fn, obs=obs)
         self.drawn.setdefault(name, []).append(value)
-        self._before[name] = self.steps.data[name][..., self.t, :] if obs is not None and value is obs else value
+        raw = self.steps.data[name][..., self.t, :] if obs is not None and value is obs else value
+        self.raw.setdefault(name, []).append(raw)
         return value
 
     def _observation(self, name: str) -> tuple[Tensor | None, Tensor | None]:

@@ -63,7 +63,8 @@ class Probe(_Tight):
         for name, _ in self._asked.values():
             if name not in self.sites and self.steps.known(name) is None:
                 raise unsampled(name)
-        return any(self.known_until(name) < self.steps.length for name, _ in self._asked.values())
+        waits = any(self.known_until(name) < self.steps.length for name, _ in self._asked.values())
+        return waits or any(0 < self.known_until(name) < self.steps.length for name in self.sites)
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
         return via(sequence[..., 0, :])
@@ -82,6 +83,8 @@ class Probe(_Tight):
             return site.value[..., 0, :]
         fn = conditional(*inputs)
         check_law(fn, name)
+        if fn.has_enumerate_support:
+            peek(name, discrete=True)  # enumeration is refused, as it needs a site a step
         asked = self._asked.get(id(inputs[0])) if inputs else None
         if hasattr(conditional, "draw_path") and asked is not None and asked[0] == name:
             del self._asked[id(inputs[0])]  # drawn with its whole path at once: no step waits for it
@@ -194,7 +197,7 @@ class Rollout(_Tight):
         if self.laws.keys() != self.sites.keys():
             return False
         for name in self.sites:
-            emit(self.steps, name, self.laws[name], self.values[name], observed=False)
+            emit_drawn(self.steps, name, self.laws[name], self.values[name])
         return True
 
 
@@ -244,7 +247,7 @@ class AllSteps(Step):
             if law is None:
                 _refuse_dropout(conditional, name)
                 law = conditional(*inputs)
-            return emit(self.steps, name, law, self.drawn[name], observed=False)
+            return emit_drawn(self.steps, name, law, self.drawn[name])
         if site.value is not None:
             value, present = self.steps.gaps(site.value) if site.observed else (site.value, None)
             return emit(self.steps, name, conditional(*inputs), value, observed=site.observed, present=present,
@@ -294,6 +297,12 @@ def _refuse_dropout(conditional: Any, name: str) -> None:
                            "draw and its density. Build it as Conditional(net, family), or run within `explicit()`.")
 
 
+def emit_drawn(steps: Steps, name: str, law: Any, value: Tensor) -> Tensor:
+    """State a site that the rollout has drawn; its beginning may have been known, and then have gaps."""
+    filled, present = steps.gaps(value) if name in steps.data else (value, None)
+    return emit(steps, name, law, filled, observed=False, present=present, stated=value)
+
+
 def emit(steps: Steps, name: str, law: Any, value: Tensor | None, *, observed: bool, present: Tensor | None = None,
          stated: Tensor | None = None) -> Tensor:
     """State one site of all steps to Pyro: time joins the event shape, padding and gaps are masked."""
@@ -308,4 +317,6 @@ def emit(steps: Steps, name: str, law: Any, value: Tensor | None, *, observed: b
         raise RuntimeError(f"a handler replaced site {name!r} after its values were drawn; run the model within "
                            "`explicit()` to use that handler.")
     steps.values[name] = value if value is not None else new
+    if stated is not None and stated is not value:
+        steps.raw[name] = stated
     return steps.values[name]

@@ -1,5 +1,13 @@
 """Training."""
 
+from .callbacks import Callback, Checkpoint
+from .checkpoint import load_checkpoint, save_checkpoint
+from .fit import fit
+from .guard import TrainingDiverged
+from .history import History, Row
 from .loss import Loss
+from .objectives import Terms, measure
+from .schedules import constant, cosine, cyclical, linear, warmup
 
-__all__ = ["Loss"]
+__all__ = ["Callback", "Checkpoint", "History", "Loss", "Row", "Terms", "TrainingDiverged", "constant", "cosine",
+           "cyclical", "fit", "linear", "load_checkpoint", "measure", "save_checkpoint", "warmup"]

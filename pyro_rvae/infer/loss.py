@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE
 from ..core.sequence_vae import unregistered
+from .elbo import differentiable_loss
 
 __all__ = ["Loss", "count_frames"]
 
@@ -19,7 +20,8 @@ def count_frames(x: Tensor, mask: Tensor | None, *, static: bool = False) -> Ten
     """The number of frames of a batch (items, for static data), as a tensor: no host read."""
     if mask is not None:
         return mask.sum()
-    return torch.tensor(x.shape[0] if static else x.shape[0] * x.shape[1], device=x.device)
+    # filled, not copied: a copy from the host would wait for the device
+    return torch.full((), x.shape[0] if static else x.shape[0] * x.shape[1], dtype=torch.long, device=x.device)
 
 
 class Loss(nn.Module):
@@ -47,7 +49,7 @@ class Loss(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **known: Any) -> Tensor:
         with unregistered():
-            loss = self.elbo.differentiable_loss(self.model.model, self.model.guide, x, mask, **known)
+            loss = differentiable_loss(self.elbo, self.model.model, self.model.guide, x, mask, **known)
         frames = count_frames(x, mask, static=self.model.static)
         if distributed.is_available() and distributed.is_initialized() and (world := distributed.get_world_size()) > 1:
             frames = frames.clone()

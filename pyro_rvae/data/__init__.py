@@ -1,0 +1,28 @@
+"""Data sets, batches, units, the user's own files, the standard sets and the embedded chorales."""
+
+from __future__ import annotations
+
+from .batching import Batch, Batches
+from .chorales import bach_chorales
+from .datasets import SequenceDataset
+from .files import load, save
+from .splits import Splits
+from .standard import binarized_mnist, jsb_chorales, nottingham, piano_midi
+from .static import StaticDataset
+from .transforms import Affine
+
+__all__ = [
+    "Affine",
+    "Batch",
+    "Batches",
+    "SequenceDataset",
+    "Splits",
+    "StaticDataset",
+    "bach_chorales",
+    "binarized_mnist",
+    "jsb_chorales",
+    "load",
+    "nottingham",
+    "piano_midi",
+    "save",
+]

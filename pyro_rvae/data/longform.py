@@ -1,0 +1,148 @@
+"""CSV in long form: a row for each frame, read with the line of every fault."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .kinds import Kind, to_kind
+
+__all__ = ["read_csv"]
+
+COLUMNS = ("sequence", "time", "split", "label")
+
+
+def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
+    """The arrays of :func:`pyro_rvae.data.load` out of a CSV file.
+
+    Sequences come in the order of their first rows; their rows may be interleaved.
+
+    :raises ValueError: naming the line, for a cell that is no number, an infinite one, a wrong number of
+        cells, a time that does not rise, a split or label that changes within a sequence.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = _header(next(reader, []), path.name)
+            table = _Table(header)
+            for cells in reader:
+                if cells:  # csv gives an empty list for a blank line
+                    table.add(cells, reader.line_num)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path.name} cannot be read as CSV in UTF-8 ({error}): export it again") from error
+    if not table.values:
+        raise ValueError(f"{path.name} has a header and no rows: the data set is empty")
+    arrays = table.arrays()
+    if kind is None and table.whole:  # written as integers: refused here if they could be two things
+        to_kind(torch.from_numpy(np.nan_to_num(arrays["values"]).astype(int)), kind)
+    return arrays
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    missing = [column for column in COLUMNS[:2] if column not in header]
+    if missing:
+        raise ValueError(
+            f"{name} must have columns 'sequence' and 'time' and one column for each feature, separated by "
+            f"commas; its first line is {header}: {' and '.join(missing)} missing"
+        )
+    if len(set(header)) < len(header):
+        twice = next(column for column in header if header.count(column) > 1)
+        raise ValueError(f"the column {twice!r} stands twice in {name}: give each a name of its own")
+    if set(header) <= set(COLUMNS):
+        raise ValueError(f"{name} has no column for a feature beside {header}: give at least one")
+    return header
+
+
+class _Table:
+    """Rows gathered by sequence."""
+
+    def __init__(self, header: list[str]) -> None:
+        self.header = header
+        self.names = [column for column in header if column not in COLUMNS]
+        self.values: dict[str, list[list[float]]] = {}
+        self.times: dict[str, float] = {}  # the last time seen, by sequence
+        self.once: dict[str, dict[str, str]] = {}  # split and label, by sequence
+        self.whole = True  # every known value is written as an integer
+
+    def add(self, cells: list[str], line: int) -> None:
+        if len(cells) != len(self.header):
+            raise ValueError(
+                f"line {line} must have {len(self.header)} cells as the header, got {len(cells)}"
+            )
+        row = {column: cell.strip() for column, cell in zip(self.header, cells, strict=True)}
+        sequence = row["sequence"]
+        if not sequence:
+            raise ValueError(f"line {line}: the cell of 'sequence' is empty; name the sequence")
+        self._check_time(sequence, row["time"], line)
+        self._check_once(sequence, row, line)
+        frame = [self._value(row[name], name, line) for name in self.names]
+        self.values.setdefault(sequence, []).append(frame)
+
+    def _check_time(self, sequence: str, cell: str, line: int) -> None:
+        time = _number(cell, "time", line)
+        if math.isnan(time):
+            raise ValueError(f"line {line}: the cell of 'time' is empty; give each frame its time")
+        last = self.times.get(sequence)
+        if last is not None and time <= last:
+            fault = "stands twice" if time == last else f"comes after {last:g}"
+            raise ValueError(
+                f"line {line}: time must rise within a sequence, but {time:g} {fault} in sequence "
+                f"{sequence!r}: sort the rows, and keep one row for each time"
+            )
+        self.times[sequence] = time
+
+    def _check_once(self, sequence: str, row: dict[str, str], line: int) -> None:
+        now = {column: row[column] for column in COLUMNS[2:] if column in row}
+        for column, cell in now.items():
+            first = self.once.setdefault(sequence, now)[column]
+            if cell != first:
+                raise ValueError(
+                    f"line {line}: {column} must be the same in all rows of a sequence, got {cell!r} after "
+                    f"{first!r} in sequence {sequence!r}"
+                )
+        if "label" in now and math.isnan(_number(now["label"], "label", line)):
+            raise ValueError(
+                f"line {line}: the cell of 'label' is empty; a label is known for every sequence"
+            )
+
+    def _value(self, cell: str, name: str, line: int) -> float:
+        value = _number(cell, name, line)
+        self.whole = self.whole and (math.isnan(value) or cell.lstrip("+-").isdigit())
+        return value
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was gathered, as :func:`pyro_rvae.data.load` wants it."""
+        values = np.array([frame for frames in self.values.values() for frame in frames])
+        result = {
+            "values": values,
+            "lengths": np.array([len(frames) for frames in self.values.values()]),
+            "names": np.array(self.names),
+            "ids": np.array(list(self.values)),
+        }
+        if "split" in self.header:
+            result["split"] = np.array([self.once[sequence]["split"] for sequence in self.values])
+        if "label" in self.header:
+            words = [self.once[sequence]["label"] for sequence in self.values]
+            integral = all(word.lstrip("+-").isdigit() for word in words)
+            result["labels"] = np.array([int(word) if integral else float(word) for word in words])
+        return result
+
+
+def _number(cell: str, column: str, line: int) -> float:
+    """A cell as a number, NaN where it is empty."""
+    try:
+        value = float(cell) if cell else math.nan
+    except ValueError:
+        raise ValueError(
+            f"line {line}: the cell of {column!r} must be a number, or empty (missing), got {cell!r}"
+        ) from None
+    if math.isinf(value):
+        raise ValueError(
+            f"line {line}: the cell of {column!r} must be finite, got {cell!r}: clip it, or leave it empty"
+        )
+    return value

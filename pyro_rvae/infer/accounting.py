@@ -1,0 +1,101 @@
+"""The annealed loss of a batch, and the unannealed terms of the bound summed over an epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyro.poutine as poutine
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import Tensor
+
+from ..core import SequenceVAE, annealed
+from ..core.sequence_vae import unregistered
+from ..data import Batch
+from .elbo import is_reparametrised
+from .loss import Loss
+from .objectives import measure
+from .rng import forked
+
+__all__ = ["Accounts", "Means"]
+
+
+class Means(NamedTuple):
+    """Nats per frame, and the mean gradient norm of the steps."""
+
+    elbo: float
+    reconstruction: float
+    kl: float
+    grad_norm: float
+
+
+class Accounts:
+    r"""The loss with KL weight :math:`\beta`, and the sums from which the bound without it is read.
+
+    The loss per frame is :math:`L = \beta\,\mathrm{KL} - \mathrm{recon}`, so :math:`\partial L / \partial\beta` is
+    the KL: the backward pass gives the terms, and no second pass is needed. That holds where each latent is
+    reparametrised; elsewhere the terms are measured with one more draw. All sums are tensors: adding a step reads
+    nothing back from the device.
+
+    Arguments:
+        loss: whose terms. device: where. world: number of processes.
+    """
+
+    def __init__(self, loss: Loss, device: torch.device, world: int) -> None:
+        self.model, self.elbo, self.world = loss.model, loss.elbo, world
+        like = next(loss.model.parameters())
+        self.beta = torch.ones((), dtype=like.dtype, device=device, requires_grad=True)
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        # -reconstruction and KL in nats, and gradient norms: summed over the epoch so far
+        self.sums = torch.zeros(3, dtype=wide, device=device)
+        self.frames = self.steps = 0
+        self._slope: bool | None = None
+
+    def loss(self, module: Any, batch: Batch, weight: float) -> Tensor:
+        """The loss of a batch under KL weight ``weight``."""
+        with torch.no_grad():
+            self.beta.fill_(weight)
+        self.beta.grad = None
+        if self._slope is None:
+            self._slope = _kl_is_a_slope(self.model, self.elbo, batch)
+        with annealed(self.beta):
+            return module(*batch, **batch.known)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, norm: Tensor, weight: float, batch: Batch, frames: int) -> None:
+        """Count a step after its backward pass; ``frames`` are those of all processes."""
+        recon, kl = self.sums[0], self.sums[1]
+        if self._slope:
+            slope = self.beta.grad
+            recon.add_(loss, alpha=frames)
+            if slope is not None:  # None: a model without latents
+                recon.sub_(slope, alpha=frames * weight)
+                kl.add_(slope, alpha=frames)
+        else:
+            terms = measure(self.model, batch)
+            recon.sub_(terms.reconstruction.sum(), alpha=self.world)
+            kl.add_(terms.kl.sum(), alpha=self.world)
+        self.sums[2].add_(norm)
+        self.frames += frames
+        self.steps += 1
+
+    def means(self, sums: Tensor | None = None) -> Means:
+        """What the sums say (the caller may pass those of all processes). This waits for the device."""
+        if not self.steps:
+            return Means(math.nan, math.nan, math.nan, math.nan)
+        negative, kl, norm = (self.sums if sums is None else sums).tolist()
+        reconstruction, kl = -negative / self.frames, kl / self.frames
+        return Means(reconstruction - kl, reconstruction, kl, norm / self.steps)
+
+    def clear(self) -> None:
+        self.sums.zero_()
+        self.frames = self.steps = 0
+
+
+def _kl_is_a_slope(model: SequenceVAE, elbo: Any, batch: Batch) -> bool:
+    """Whether the derivative of the loss by the KL weight is the KL."""
+    if type(elbo) not in (Trace_ELBO, TraceMeanField_ELBO):
+        return False
+    with torch.no_grad(), unregistered(), forked(batch.x.device):
+        return is_reparametrised(poutine.trace(model.guide).get_trace(*batch, **batch.known))

@@ -1,0 +1,195 @@
+"""Tensors and plain values in a folder: written whole or not at all, and never a pickle.
+
+A checkpoint is a folder with two files: ``state.json`` (plain values, and the name of the other) and
+``tensors-N.safetensors``. Saving writes the new tensors beside the old ones, then exchanges ``state.json`` in one
+step (rename), then removes the old tensors. So at any instant the folder holds one whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..data.atomic import atomic
+
+__all__ = ["Saved", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
+
+FORMAT, VERSION, STATE = "pyro_rvae.checkpoint", 1, "state.json"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: tensors by name (on the CPU), and JSON values."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def has_checkpoint(folder: str | os.PathLike[str]) -> bool:
+    """Whether the folder holds something that looks like a checkpoint."""
+    return (Path(folder) / STATE).exists()
+
+
+def save_checkpoint(folder: str | os.PathLike[str], tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Put a checkpoint in the place of the one that ``folder`` holds.
+
+    Arguments:
+        folder: made if it isn't there.
+        tensors: of any device and dtype; they are copied.
+        state: what JSON can hold, with string keys.
+
+    Errors: OSError (a full disk, no permission) says so; the checkpoint before is then intact, and no unfinished file
+    is left.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = _next_name(folder)
+        body = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
+                                      metadata={"format": FORMAT})
+        head = {"format": FORMAT, "version": VERSION, "tensors": name, "bytes": len(body), "state": state}
+        with atomic(folder / name) as file:
+            file.write(body)
+        try:
+            with atomic(folder / STATE) as file:
+                file.write(json.dumps(head, indent=1).encode())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(folder / name)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, f"the checkpoint could not be saved to {folder}: {error.strerror or error}. The one "
+                      "saved before, if any, is intact; make room (or give another folder) and go on from it with "
+                      "resume=True") from error
+    _sync(folder)
+    _remove_others(folder, name)
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> Saved:
+    """Read what :func:`save_checkpoint` wrote. Nothing in a checkpoint is ever executed.
+
+    Errors: ValueError if there is none, or it is truncated, foreign, or a pickle.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(_what_came(folder, "a checkpoint folder"))
+    if not (folder / STATE).is_file():
+        came = "there is no such folder" if not folder.exists() else f"it holds no {STATE}"
+        raise ValueError(f"expected a checkpoint folder at {folder}, but {came}. Name the folder given to "
+                         "fit(checkpoint=...), or train with resume=False to begin.")
+    head = _read_head(folder / STATE)
+    path = folder / head["tensors"]
+    if not path.is_file():
+        raise ValueError(f"the checkpoint in {folder} is not whole: {STATE} names {path.name}, which is missing. Restore "
+                         "that file, or begin again in another folder.")
+    if path.stat().st_size != head["bytes"]:
+        raise ValueError(_what_came(path, f"{head['bytes']} bytes of tensors", truncated=True))
+    try:
+        return Saved(safetensors.torch.load_file(path), head["state"])
+    except (SafetensorError, KeyError, UnicodeDecodeError):
+        raise ValueError(_what_came(path, "a safetensors file")) from None
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    try:
+        head = json.loads(path.read_bytes())
+    except ValueError:
+        raise ValueError(_what_came(path, "the JSON of a checkpoint")) from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this package: expected JSON with \"format\": \"{FORMAT}\". Name a "
+                         "folder that fit(checkpoint=...) has written.")
+    if head.get("version") != VERSION:
+        raise ValueError(f"{path} is a checkpoint of version {head.get('version')}, and this package reads version "
+                         f"{VERSION}: use the release that wrote it.")
+    name = head.get("tensors")
+    whole = isinstance(name, str) and isinstance(head.get("bytes"), int) and isinstance(head.get("state"), dict)
+    if not whole or Path(name).name != name:  # a name, never a path that leads elsewhere
+        raise ValueError(_what_came(path, "the whole JSON of a checkpoint"))
+    return head
+
+
+def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
+    """The message for a file that isn't what it should be."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    # torch.save writes a zip of pickles (PK), older versions and pickle.dump a protocol mark (0x80)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return (f"expected {expected} at {path}, got a pickle (a file of torch.save or pickle.dump). Loading one can run "
+                "any program, so this package never does; load it yourself if you trust it, and save its state_dict as "
+                "safetensors.")
+    size = path.stat().st_size
+    cut = f"expected {expected} at {path}, got {size} bytes that are truncated or of another kind" if truncated else \
+        f"expected {expected} at {path}, got {size} bytes that can't be read as that: truncated, or of another kind"
+    return cut + ". Restore the file from a copy, or begin again in another folder."
+
+
+def _next_name(folder: Path) -> str:
+    """A name that no whole checkpoint in the folder uses."""
+    number = 0
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        current = json.loads((folder / STATE).read_bytes())["tensors"]
+        number = int(current.removeprefix("tensors-").removesuffix(".safetensors")) + 1
+    return f"tensors-{number}.safetensors"
+
+
+def _remove_others(folder: Path, name: str) -> None:
+    """Tensors of earlier checkpoints, and what a killed process left half written."""
+    for path in [*folder.glob("tensors-*.safetensors"), *folder.glob(".*.part")]:
+        if path.name != name:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+def _sync(folder: Path) -> None:
+    """Bring the renames to the disk (where the system can)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def unpack(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with ``prefix/``, without it."""
+    return {key[len(prefix) + 1:]: value for key, value in tensors.items() if key.startswith(prefix + "/")}
+
+
+def pack(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The reverse of :func:`unpack`."""
+    return {f"{prefix}/{key}": value for key, value in tensors.items()}
+
+
+def split_tensors(value: Any, path: str, found: dict[str, Tensor]) -> Any:
+    """A nest of dicts, lists and numbers as JSON; its tensors go to ``found`` and leave their names."""
+    if isinstance(value, Tensor):
+        found[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        return {"dict": [[key, split_tensors(item, f"{path}/{key}", found)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [split_tensors(item, f"{path}/{i}", found) for i, item in enumerate(value)]
+        return {"list" if isinstance(value, list) else "tuple": items}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds tensors, numbers, strings and nests of them, not the {type(value).__name__} at "
+                    f"{path}; an optimizer that keeps one can't be saved.")
+
+
+def join_tensors(value: Any, found: dict[str, Tensor]) -> Any:
+    """The nest that :func:`split_tensors` took apart."""
+    if not isinstance(value, dict):
+        return value
+    (kind, items), = value.items()
+    if kind == "tensor":
+        return found[items]
+    if kind == "dict":
+        return {key: join_tensors(item, found) for key, item in items}
+    return (list if kind == "list" else tuple)(join_tensors(item, found) for item in items)

@@ -1,0 +1,198 @@
+"""Training in one call."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import nn
+from torch.optim import Optimizer
+
+from ..core import SequenceVAE
+from ..data import SequenceDataset, StaticDataset
+from .callbacks import Callback, Checkpoint
+from .checkpoint import has_checkpoint
+from .history import History
+from .loss import Loss
+from .rng import forked, seed_generators
+from .schedules import Constant
+from .snapshot import restore
+from .trainer import Settings, Trainer
+from .weights import keeping_modes
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["fit"]
+
+Data = SequenceDataset | StaticDataset
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO | None = None, epochs: int = 100,
+        batch_size: int = 20, lr: float = 1e-3, weight_decay: float = 0.0,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        schedule: Callable[[float], float] | None = None, clip: float | None = 5.0,
+        kl_weight: Callable[[int], float] | None = None, patience: int | None = None, ema: float | None = None,
+        seed: int = 0, device: str | torch.device = "auto", precision: str = "32",
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None, resume: bool = False,
+        callbacks: Sequence[Callback] = (), progress: bool = True, valid_every: int = 1) -> History:
+    """Train a model in place, by SVI with a Pyro ELBO and a torch optimizer.
+
+    When ``valid`` is given the model ends with the weights of the epoch whose validation bound was highest; else with
+    its last weights (with ``ema``: their average). Random numbers come from ``seed`` alone, and the caller's random
+    streams, Pyro's parameter store and validation settings, and the model's train or eval modes stand afterwards where
+    they stood before. Under torchrun or SLURM each process trains on its part of each batch, and the gradients are
+    those of the whole batch.
+
+    Arguments:
+        model: trained in place; left on the device it was trained on.
+        data: a :class:`~pyro_rvae.data.SequenceDataset` (for a static model a StaticDataset).
+        valid: data of the same kind, for the validation bound.
+        elbo: default ``Trace_ELBO()``; ``TraceMeanField_ELBO()`` takes the KL analytically.
+        epochs: passes over the data.
+        batch_size: sequences in a batch, over all processes.
+        lr, weight_decay: of the default optimizer, Adam (weight decay is its L2 term).
+        optimizer: a function of parameters that gives a torch optimizer, such as ``partial(torch.optim.SGD, lr=0.1)``;
+            ``lr`` and ``weight_decay`` are then its own affair.
+        schedule: function of progress in [0, 1] that multiplies the learning rate (:func:`~pyro_rvae.cosine`).
+        clip: the gradient's global norm is clipped to it; ``None``: not clipped.
+        kl_weight: function of the step (0 first) that gives the KL weight (:func:`~pyro_rvae.linear`); default 1.
+            The history always shows the bound with weight 1.
+        patience: stop when the validation bound has not risen for so many epochs.
+        ema: decay of a moving average of the weights, used for validation and returned; ``None``: off.
+        seed: of the order of batches and of all noise.
+        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", ...
+        precision: "32" (the weights' own), or "bf16" (networks in bfloat16, weights and densities in float32).
+        checkpoint: folder to save the run to (or a :class:`~pyro_rvae.Checkpoint` that says how often).
+        resume: go on from the checkpoint in that folder: the run continues as if it had never stopped.
+        callbacks: see :class:`~pyro_rvae.Callback`.
+        progress: whether to show the bar.
+        valid_every: epochs between two validations (the last epoch is always validated).
+
+    Returns the :class:`~pyro_rvae.History`, one row an epoch. After Ctrl-C it returns what there is, with a message;
+    the run was saved if there is a folder.
+
+    Errors: ValueError or TypeError for what can't be trained on; :class:`~pyro_rvae.TrainingDiverged` when a loss or
+    gradient is not finite (it names the step, the site and the sequences; the last good checkpoint stays).
+    """
+    checkpoint = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    loss = Loss(model, elbo)
+    settings = Settings(epochs, batch_size, Constant() if schedule is None else schedule, clip,
+                        Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every)
+    _check_numbers(settings, lr, weight_decay)
+    _check_data(model, data, valid, patience)
+    _check_folder(checkpoint, resume)
+    make = _optimizer_maker(optimizer, lr, weight_decay)
+    fabric = _fabric(device, precision)
+    if model.num_sequences is None:
+        model.num_sequences = len(data)  # N, for what a model draws once a data set
+    with keeping_modes(model), forked(fabric.device), pyro.validation_enabled(False):
+        run = Trainer(fabric, loss, make, data, valid, settings, callbacks, checkpoint)
+        seed_generators(fabric.device, seed, fabric.global_rank)
+        if resume and checkpoint is not None:
+            restore(run, checkpoint.folder)
+        run.run(progress=progress)
+    return run.history
+
+
+def _check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
+    for name in ("epochs", "batch_size", "patience", "valid_every"):
+        value = getattr(s, name)
+        optional = name == "patience"
+        if not (optional and value is None) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"fit: {name} must be an integer of at least 1{' or None' * optional}, got {value!r}.")
+    for name, value, zero in (("lr", lr, False), ("weight_decay", weight_decay, True), ("clip", s.clip, False)):
+        if value is None and name == "clip":
+            continue
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+            raise ValueError(f"fit: {name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}"
+                             f"{'; clip=None does not clip' if name == 'clip' else ''}.")
+    if s.ema is not None and not (isinstance(s.ema, float) and 0 < s.ema < 1):
+        raise ValueError(f"fit: ema must lie between 0 and 1 (a decay such as 0.999), or be None; got {s.ema!r}.")
+    if isinstance(s.seed, bool) or not isinstance(s.seed, int) or s.seed < 0:
+        raise ValueError(f"fit: seed must be an integer of at least 0, got {s.seed!r}.")
+    for name, part in (("schedule", s.schedule), ("kl_weight", s.kl_weight)):
+        if not callable(part):
+            raise TypeError(f"fit: {name} must be a function of one number, got {part!r}; for a fixed one give "
+                            f"rv.constant({part!r}).")
+
+
+def _check_data(model: SequenceVAE, data: Data, valid: Data | None, patience: int | None) -> None:
+    for name, part in (("data", data), ("valid", valid)):
+        if part is None and name == "valid":
+            continue
+        if not hasattr(part, "batches"):
+            raise TypeError(f"fit: {name} must be a SequenceDataset or a StaticDataset, got {type(part).__name__}; wrap "
+                            "sequences with SequenceDataset.from_sequences([...]).")
+        if model.static == hasattr(part, "lengths"):
+            kinds = ("StaticDataset", "sequences over time") if model.static else ("SequenceDataset", "static rows")
+            raise ValueError(f"fit: {type(model).__name__} is trained on a {kinds[0]}, and {name} holds {kinds[1]}.")
+        width = getattr(model, "x_dim", None)
+        if width is not None and part.x_dim != width:
+            raise ValueError(f"fit: the model was built for frames of x_dim={width}, and {name} has x_dim={part.x_dim}; "
+                             f"build it with {type(model).__name__}.for_data(data).")
+    if patience is not None and valid is None:
+        raise ValueError("fit: patience stops the training by the validation bound, so it needs valid=...")
+
+
+def _check_folder(checkpoint: Checkpoint | None, resume: bool) -> None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("fit: resume=True goes on from a checkpoint, so it needs checkpoint='folder'.")
+        return
+    folder = Path(checkpoint.folder)
+    if not resume and has_checkpoint(folder):
+        raise ValueError(f"fit: {folder} holds the checkpoint of another run, which would be lost. Give resume=True to "
+                         "go on with it, or another folder.")
+    if not resume and folder.is_file():
+        raise ValueError(f"fit: checkpoint must be a folder, and {folder} is a file; name another.")
+
+
+def _optimizer_maker(optimizer: Any, lr: float, weight_decay: float) -> Callable[[list[nn.Parameter]], Optimizer]:
+    def make(parameters: list[nn.Parameter]) -> Optimizer:
+        if not parameters:
+            raise ValueError("fit: the model has no parameter with requires_grad=True, so there is nothing to train.")
+        if optimizer is None:
+            return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+        result = optimizer(parameters) if callable(optimizer) else optimizer
+        if not isinstance(result, Optimizer) or not callable(optimizer):
+            raise TypeError("fit: optimizer must be a function that takes parameters and returns a torch.optim.Optimizer, "
+                            f"such as functools.partial(torch.optim.SGD, lr=0.1); got {type(optimizer).__name__}. (An "
+                            "optimizer of pyro.optim goes with pyro.infer.SVI.)")
+        return result
+
+    return make
+
+
+def _fabric(device: str | torch.device, precision: str) -> Fabric:
+    """Lightning Fabric for one device, or for all processes of torchrun or SLURM."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"fit: precision must be one of {list(PRECISIONS)}, got {precision!r}.")
+    from lightning_fabric import Fabric  # here: importing it takes a second
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"fit: device={str(device)!r}, but torch finds no GPU here; give device='cpu' or 'auto'.")
+    world = nodes = 1
+    if TorchElasticEnvironment.detect():
+        world = int(os.environ["WORLD_SIZE"])
+        nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    elif SLURMEnvironment.detect():
+        world, nodes = SLURMEnvironment().world_size(), int(os.environ.get("SLURM_NNODES", 1))
+    kind, kind_precision = where.type, PRECISIONS[precision]
+    if world == 1:
+        devices: Any = 1 if where.type == "cpu" or where.index is None else [where.index]
+        return Fabric(accelerator=kind, devices=devices, precision=kind_precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=kind, devices=world // nodes, num_nodes=nodes, precision=kind_precision,  # type: ignore[arg-type]
+                    strategy=DDPStrategy(broadcast_buffers=False))
+    fabric.launch()
+    return fabric

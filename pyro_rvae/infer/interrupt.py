@@ -1,0 +1,39 @@
+"""Ctrl-C, at a moment when the state of a run is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Within it the first Ctrl-C only sets ``seen``, to be read between two steps; the second one raises.
+
+    So an optimizer step is never cut in two. A handler that the user has installed is left alone, as is any thread
+    but the main one (Python delivers signals there).
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._mine = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    def __enter__(self) -> Self:
+        self._mine = (threading.current_thread() is threading.main_thread()
+                      and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        if self._mine:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,268 @@
+"""The training loop, and where it stands."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..core import SequenceVAE
+from ..data import Batch, SequenceDataset, StaticDataset
+from ..data.batching import Batches
+from .accounting import Accounts, Means
+from .batches import checked, frames_of, moved
+from .callbacks import Callback, Checkpoint
+from .guard import Guard, diverged
+from .history import History, Row
+from .interrupt import Interrupts
+from .loss import Loss
+from .progress import Progress
+from .snapshot import restore, snapshot
+from .validation import validate
+from .weights import Average, copy_of, exchanged
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Settings", "Trainer"]
+
+LAG = 16  # steps between two looks at the losses, on a device whose host should not wait for it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`~pyro_rvae.fit` was asked for, checked."""
+
+    epochs: int
+    batch_size: int
+    schedule: Callable[[float], float]
+    clip: float | None
+    kl_weight: Callable[[int], float]
+    patience: int | None
+    ema: float | None
+    seed: int
+    valid_every: int
+
+
+class Trainer:
+    """A training run: what callbacks see as ``state``.
+
+    Attributes:
+        model, optimizer, device, history: what is trained, with what, where, and what came of it so far.
+        epoch: epochs done. batch: batches done of the epoch that runs. step: optimizer steps done.
+        stop: set it to True to end the fit after this step.
+        best_epoch, best_bound: epoch with the highest validation bound, and that bound (0 and -inf before the first).
+    """
+
+    def __init__(self, fabric: Fabric, loss: Loss, make_optimizer: Callable[[Any], Optimizer],
+                 data: SequenceDataset | StaticDataset, valid: SequenceDataset | StaticDataset | None,
+                 settings: Settings, callbacks: Sequence[Callback] = (), checkpoint: Checkpoint | None = None) -> None:
+        self.fabric, self.settings, self.data, self.valid = fabric, settings, data, valid
+        self.checkpoint = checkpoint
+        self.callbacks = [*callbacks, *([checkpoint] if checkpoint else [])]
+        self.module = fabric.setup_module(loss)
+        self.model: SequenceVAE = loss.model
+        self.device, self.rank, self.world = fabric.device, fabric.global_rank, fabric.world_size
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(self.parameters)
+        self._optimizer = fabric.setup_optimizers(self.optimizer)
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.average = None if settings.ema is None else Average(self.model, settings.ema)
+        self.accounts = Accounts(loss, self.device, self.world)
+        self.guard = Guard(self.model, 1 if self.device.type == "cpu" else LAG)
+        self.analytic = isinstance(loss.elbo, TraceMeanField_ELBO)
+        self.history = History()
+        self.epoch = self.batch = self.step = 0
+        self.seconds = 0.0  # of the epoch that runs
+        self.best_epoch, self.best_bound = 0, -math.inf
+        self.best: dict[str, Tensor] | None = None
+        self.saved_in: os.PathLike[str] | None = None  # the folder of the newest checkpoint of this call
+        self.stop = False
+        self._whole = True  # False while a step or the end of an epoch is half done
+        self._steps = len(self._batches(0))  # of one epoch
+        self._before: Tensor | None = None  # the CPU generator's state before the step that runs
+
+    # ------------------------------------------------------------------------------------------ the run
+    def run(self, *, progress: bool) -> None:
+        """Train to the end, to ``stop``, or to Ctrl-C; then give the model its final weights."""
+        bar = Progress(self._steps * self.settings.epochs, self.step, shown=progress and self.rank == 0,
+                       read=self.accounts.means)
+        with Interrupts() as interrupts:
+            try:
+                self._run(bar, interrupts)
+            except KeyboardInterrupt:
+                if self.world > 1:  # the other processes are somewhere else: nothing can be saved together
+                    raise
+                interrupts.seen = True
+            finally:
+                bar.close()
+            self._end(bar, interrupted=interrupts.seen)
+
+    def _run(self, bar: Progress, interrupts: Interrupts) -> None:
+        self.model.train()
+        for callback in self.callbacks:
+            callback.on_fit_start(self)
+        while not (self._finished() or interrupts.seen):
+            self._train(bar, interrupts)
+            if self.batch == self._steps and not interrupts.seen:
+                self._end_epoch(bar)
+
+    def _finished(self) -> bool:
+        patience = self.settings.patience
+        late = patience is not None and self.best_epoch > 0 and self.epoch - self.best_epoch >= patience
+        return self.stop or late or self.epoch >= self.settings.epochs
+
+    def _train(self, bar: Progress, interrupts: Interrupts) -> None:
+        """The rest of an epoch."""
+        batches = self._batches(self.epoch)
+        frames = self._frames(batches)
+        start = time.monotonic() - self.seconds
+        while self.batch < len(batches) and not (self.stop or interrupts.seen):
+            self._whole = False
+            self._step(batches[self.batch], frames[self.batch])
+            self.seconds = time.monotonic() - start
+            self._whole = True
+            bar.advance(self.epoch, self.settings.epochs)
+            for callback in self.callbacks:
+                callback.on_step(self)
+
+    def _step(self, batch: Batch, frames: int) -> None:
+        """One optimizer step. Nothing in it reads a tensor back from the device, but a look of the guard."""
+        weight = float(self.settings.kl_weight(self.step))
+        self._set_rates()
+        self._before = torch.get_rng_state() if self.guard.lag == 1 else None
+        batch = moved(batch, self.model, self.device)
+        with checked(self.data, trust=self.epoch > 0):
+            loss = self.accounts.loss(self.module, batch, weight)
+            self.fabric.backward(loss)
+            loss, norm = loss.detach(), self._clip()
+            bad = self.guard.watch((self.epoch, self.batch, self.step + 1), loss, norm)
+            if bad is not None:
+                self._diverged(bad)
+            self.accounts.add(loss, norm, weight, batch, frames)
+        self._optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.batch += 1
+        if self.average is not None:
+            self.average.update(self.step)
+
+    def _set_rates(self) -> None:
+        factor = float(self.settings.schedule(self.step / max(1, self._steps * self.settings.epochs)))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _clip(self) -> Tensor:
+        """The gradient's global norm; where it exceeds ``clip``, the gradient is scaled down to it."""
+        clip = math.inf if self.settings.clip is None else self.settings.clip
+        return torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+
+    # ------------------------------------------------------------------------------------------ between epochs
+    def _end_epoch(self, bar: Progress) -> None:
+        start = time.monotonic() - self.seconds
+        means, valid = self._means(), self._validate()
+        self._look()
+        self._whole = False
+        self.seconds = time.monotonic() - start
+        weight, rate = float(self.settings.kl_weight(self.step - 1)), float(self.optimizer.param_groups[0]["lr"])
+        row = Row(self.epoch + 1, self.step, *means[:3], *valid, weight, rate, means.grad_norm, self.seconds)
+        if valid[0] > self.best_bound:
+            self.best_epoch, self.best_bound = row.epoch, valid[0]
+            with exchanged(self.average):
+                self.best = copy_of(self.model)
+        self.history.rows.append(row)
+        self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        self.accounts.clear()
+        self._whole = True
+        if not math.isnan(valid[0]):
+            bar.validated(valid[0])
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, row)
+
+    def _validate(self) -> tuple[float, float, float]:
+        due = (self.epoch + 1) % self.settings.valid_every == 0 or self.epoch + 1 == self.settings.epochs
+        if self.valid is None or not due:
+            return math.nan, math.nan, math.nan
+        with exchanged(self.average):
+            return validate(self.fabric, self.model, self.valid, self.settings.batch_size, analytic=self.analytic,
+                            trust=self.best is not None)
+
+    def _means(self) -> Means:
+        if self.world == 1:
+            return self.accounts.means()
+        return self.accounts.means(self.fabric.all_reduce(self.accounts.sums.clone(), reduce_op="mean"))
+
+    def _end(self, bar: Progress, *, interrupted: bool) -> None:
+        """Save the training's own weights, then give the model those that the user gets."""
+        whole = self._whole
+        if whole:
+            self._look()
+            if self.checkpoint is not None:
+                self.save(self.checkpoint.folder)
+        if interrupted:
+            bar.message(self._farewell(whole))
+        self._load_final()
+        for callback in self.callbacks:
+            callback.on_fit_end(self)
+
+    def _farewell(self, whole: bool) -> str:
+        where = f"interrupted in epoch {self.epoch + 1}, after step {self.step}; "
+        if self.checkpoint is None:
+            return where + "nothing was saved, since fit was given no checkpoint folder."
+        kept = "this step" if whole else "an earlier step"
+        return where + f"{self.checkpoint.folder} holds {kept}: go on with fit(..., resume=True)."
+
+    def _load_final(self) -> None:
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        elif self.average is not None:
+            self.average.give()
+
+    # ------------------------------------------------------------------------------------------ for callbacks
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Save the whole run to ``folder``, atomically; weights are looked at first, so that they are finite."""
+        self._look()
+        snapshot(self, folder)
+        self.saved_in = os.fspath(folder)  # type: ignore[assignment]
+
+    def agree(self, answer: bool) -> bool:
+        """The first process's answer, in all processes."""
+        if self.world == 1:
+            return answer
+        return bool(self.fabric.broadcast(torch.tensor(answer, device=self.device), src=0))
+
+    # ------------------------------------------------------------------------------------------ inside
+    def _batches(self, epoch: int) -> Batches:
+        shard = (self.rank, self.world) if self.world > 1 else None
+        return self.data.batches(self.settings.batch_size, seed=self.settings.seed, epoch=epoch, shard=shard)
+
+    def _frames(self, batches: Batches) -> list[int]:
+        """Frames of each batch of an epoch, over all processes."""
+        own = frames_of(self.data, batches.order)
+        if self.world == 1:
+            return own
+        total = self.fabric.all_reduce(torch.tensor(own, device=self.device), reduce_op="sum")
+        return [int(n) for n in total.tolist()]
+
+    def _look(self) -> None:
+        bad = self.guard.look()
+        if bad is not None:
+            self._diverged(bad)
+
+    def _diverged(self, where: tuple[int, int, int]) -> NoReturn:
+        """Say what went wrong at ``(epoch, batch, step)``, with the model back at the last good weights."""
+        epoch, i, step = where
+        batch = moved(self._batches(epoch)[i], self.model, self.device)
+        error = diverged(self.model, batch, step, epoch, self._before)
+        if self.best is None and self.saved_in is not None:
+            restore(self, self.saved_in, weights_only=True)
+        self._load_final()
+        raise error

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pyro_rvae.data import load
+
+
+def write(folder, text: str):
+    path = folder / "my.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_long_form_with_missing_cells_split_and_label(tmp_path) -> None:
+    data = load(write(tmp_path, (
+        "\ufeffsequence,time,temp,wind,split,label\n"
+        "b,0.5,1.5,,train,1\n"
+        "a,1,2.5,3,test,0\n"
+        "b,1.5,-4e1,5,train,1\n"
+        "\n"
+        "c,0,6,7,valid,2\n"
+        "a,3,8,9,test,0\n"
+    )))  # fmt: skip
+    np.testing.assert_array_equal(data.train[0], [[1.5, np.nan], [-40, 5]])
+    np.testing.assert_array_equal(data.test[0], [[2.5, 3], [8, 9]])
+    assert data.train.missing and not data.test.missing and data.train.kind == "real"
+    assert data.train.ids == ("b",) and data.train.names == ("temp", "wind")
+    assert [side.labels.tolist() for side in data] == [[1], [2], [0]]
+
+
+def test_without_split_and_with_real_labels(tmp_path) -> None:
+    rows = "".join(f"s{i},0,{i % 2},{i / 2}\n" for i in range(10))
+    data = load(write(tmp_path, "sequence,time,on,label\n" + rows))
+    assert [len(side) for side in data] == [8, 1, 1] and data.train.kind == "binary"
+    assert data.train.labels.is_floating_point()
+
+
+def test_integers_need_a_kind(tmp_path) -> None:
+    path = write(tmp_path, "sequence,time,n\na,0,3\nb,0,\nc,0,0\n")
+    with pytest.raises(ValueError, match="integers from 0 to 3 may be counts or categories"):
+        load(path)
+    counts = load(path, kind="counts")
+    assert {side.kind for side in counts} == {"counts"} and sum(side.missing for side in counts) == 1
+    codes = load(path, kind="categories", classes=4)
+    assert sorted(int(side.values[0, 0]) for side in codes) == [-1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have columns 'sequence' and 'time'"),
+        ("sequence;time;x\na;0;1\n", "sequence and time missing"),
+        ("sequence,x\na,0\n", "time missing"),
+        ("sequence,time\na,0\n", "no column for a feature"),
+        ("sequence,time,x,x\na,0,1,1\n", "column 'x' stands twice"),
+        ("sequence,time,x\n", "the data set is empty"),
+        ("sequence,time,x\na,0,1.5\na,1\n", "line 3 must have 3 cells"),
+        ("sequence,time,x\na,0,1.5\na,1,n/a\n", "line 3: the cell of 'x' must be a number, .* got 'n/a'"),
+        ("sequence,time,x\na,0,1.5\na,1,inf\n", "line 3: the cell of 'x' must be finite"),
+        ("sequence,time,x\na,0,1.5\na,monday,1\n", "line 3: the cell of 'time' must be a number"),
+        ("sequence,time,x\na,,1.5\n", "line 2: the cell of 'time' is empty"),
+        ("sequence,time,x\n,0,1.5\n", "line 2: the cell of 'sequence' is empty"),
+        ("sequence,time,x\na,0,1.5\nb,0,1\na,2,1\na,1,1\n", "line 5: time must rise .* but 1 comes after 2"),
+        (
+            "sequence,time,x\na,0,1.5\n\na,0,1\n",
+            "line 4: time must rise .* but 0 stands twice in sequence 'a'",
+        ),
+        ("sequence,time,x,split\na,0,1.5,train\na,1,1,test\n", "line 3: split must be the same in all rows"),
+        ("sequence,time,x,label\na,0,1.5,1\na,1,1,2\n", "line 3: label must be the same in all rows"),
+        ("sequence,time,x,label\na,0,1.5,\n", "line 2: the cell of 'label' is empty"),
+        ("sequence,time,x,label\na,0,1.5,red\n", "line 2: the cell of 'label' must be a number"),
+        ("sequence,time,x,split\na,0,1.5,dev\n", "split must be 'train', .* got 'dev' for sequence 0"),
+    ],
+)
+def test_faults_are_named_with_their_line(tmp_path, text, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(write(tmp_path, text))
+
+
+def test_text_in_another_encoding_is_refused(tmp_path) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes("sequence,time,größe\na,0,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="cannot be read as CSV in UTF-8"):
+        load(path)
