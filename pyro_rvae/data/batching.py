@@ -144,7 +144,7 @@ def epoch_order(
         return batches
     rank, world = shard
     # Neighbours in length go to different processes: their loads are alike.
-    return [numbers[rank::1] for numbers in _no_empty_shard(batches, world)]
+    return [numbers[rank::world] for numbers in _no_empty_shard(batches, world)]
 
 
 def _bucketed(lengths: Tensor, batch_size: int, seed: int, epoch: int, pool: int) -> list[Tensor]:
