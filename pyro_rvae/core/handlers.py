@@ -190,7 +190,8 @@ class Noise(Messenger):
 
     def _draw(self, name: str, step: int | None, sequence: int, shape: torch.Size) -> Tensor:
         key = (self.seed, *name.encode(), -1 if step is None else step, sequence)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(hash(key) % 2**62))
+        generator = torch.Generator("cpu").manual_seed(hash(key) % 2**62)
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
 
     def path(self, name: str, length: int, shape: torch.Size) -> Tensor:
         """The noise of all steps, ``(..., B, T, d)``, for ``shape = (..., B, d)``."""

@@ -164,7 +164,8 @@ class Steps:
             return value, None
         return torch.where(present, value, torch.zeros_like(value)), present
 
-    def check_support(self, fn: Any, name: str, value: Tensor, present: Tensor | None) -> None:
+    def check_support(self, fn: Any, name: str, value: Tensor, present: Tensor | None,
+                      step: int | None = None) -> None:
         if trust() is not None or value.device.type == "meta":
             return
         support = getattr(fn, "support", None)
@@ -178,6 +179,8 @@ class Steps:
         culprit = value[tuple(where)]
         shown = culprit.item() if culprit.numel() == 1 else culprit.tolist()
         base = getattr(fn, "base_dist", fn)
-        raise ValueError(f"{name} holds {shown} at {tuple(where)} (sequence, step, element), outside the support of "
+        where = where if step is None else [*where[:1], step, *where[1:]]
+        axes = "(sequence, element)" if len(where) == 2 else "(sequence, step, element)"
+        raise ValueError(f"{name} holds {shown} at {tuple(where)} {axes}, outside the support of "
                          f"its likelihood {type(base).__name__} ({element or support}). Transform the data, or pass "
                          f"another likelihood.")

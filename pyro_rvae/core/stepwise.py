@@ -53,7 +53,7 @@ class ExplicitStep(Step):
         check_law(fn, name)
         obs, present = self._observation(name)
         if obs is not None:
-            self.steps.check_support(fn, name, obs, present)
+            self.steps.check_support(fn, name, obs, present, self.t)
         mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
         fn = self.steps.law(fn, name, obs is not None, present, mask)
         value = pyro.sample(f"{name}_{self.t}", fn, obs=obs)

@@ -56,6 +56,9 @@ class Checkpoint(Callback):
         self.folder, self.every, self.seconds = Path(folder), every, seconds
         self._last = time.monotonic()
 
+    def on_fit_start(self, state: Trainer) -> None:
+        self._last = time.monotonic()
+
     def on_step(self, state: Trainer) -> None:
         if self.every is not None and state.step % self.every == 0:
             state.save(self.folder)

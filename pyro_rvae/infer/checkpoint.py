@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -52,8 +51,8 @@ def save_checkpoint(folder: str | os.PathLike[str], tensors: dict[str, Tensor], 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         name = _next_name(folder)
-        body = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
-                                      metadata={"format": FORMAT})
+        copies = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}  # none share memory
+        body = safetensors.torch.save(copies, metadata={"format": FORMAT})
         head = {"format": FORMAT, "version": VERSION, "tensors": name, "bytes": len(body), "state": state}
         with atomic(folder / name) as file:
             file.write(body)
@@ -87,8 +86,8 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Saved:
     head = _read_head(folder / STATE)
     path = folder / head["tensors"]
     if not path.is_file():
-        raise ValueError(f"the checkpoint in {folder} is not whole: {STATE} names {path.name}, which is missing. Restore "
-                         "that file, or begin again in another folder.")
+        raise ValueError(f"the checkpoint in {folder} is not whole: {STATE} names {path.name}, which is missing. "
+                         "Restore that file, or begin again in another folder.")
     if path.stat().st_size != head["bytes"]:
         raise ValueError(_what_came(path, f"{head['bytes']} bytes of tensors", truncated=True))
     try:
@@ -103,14 +102,14 @@ def _read_head(path: Path) -> dict[str, Any]:
     except ValueError:
         raise ValueError(_what_came(path, "the JSON of a checkpoint")) from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this package: expected JSON with \"format\": \"{FORMAT}\". Name a "
-                         "folder that fit(checkpoint=...) has written.")
+        raise ValueError(f"{path} is no checkpoint of this package: expected JSON with \"format\": \"{FORMAT}\". Name "
+                         "a folder that fit(checkpoint=...) has written.")
     if head.get("version") != VERSION:
         raise ValueError(f"{path} is a checkpoint of version {head.get('version')}, and this package reads version "
                          f"{VERSION}: use the release that wrote it.")
     name = head.get("tensors")
-    whole = isinstance(name, str) and isinstance(head.get("bytes"), int) and isinstance(head.get("state"), dict)
-    if not whole or Path(name).name != name:  # a name, never a path that leads elsewhere
+    whole = isinstance(head.get("bytes"), int) and isinstance(head.get("state"), dict)
+    if not whole or not isinstance(name, str) or Path(name).name != name:  # never a path that leads elsewhere
         raise ValueError(_what_came(path, "the whole JSON of a checkpoint"))
     return head
 
@@ -121,9 +120,9 @@ def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
         start = file.read(4)
     # torch.save writes a zip of pickles (PK), older versions and pickle.dump a protocol mark (0x80)
     if start[:2] == b"PK" or start[:1] == b"\x80":
-        return (f"expected {expected} at {path}, got a pickle (a file of torch.save or pickle.dump). Loading one can run "
-                "any program, so this package never does; load it yourself if you trust it, and save its state_dict as "
-                "safetensors.")
+        return (f"expected {expected} at {path}, got a pickle (a file of torch.save or pickle.dump). Loading one can "
+                "run any program, so this package never does; load it yourself if you trust it, and save its state_dict "
+                "as safetensors.")
     size = path.stat().st_size
     cut = f"expected {expected} at {path}, got {size} bytes that are truncated or of another kind" if truncated else \
         f"expected {expected} at {path}, got {size} bytes that can't be read as that: truncated, or of another kind"
@@ -155,41 +154,3 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def unpack(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with ``prefix/``, without it."""
-    return {key[len(prefix) + 1:]: value for key, value in tensors.items() if key.startswith(prefix + "/")}
-
-
-def pack(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The reverse of :func:`unpack`."""
-    return {f"{prefix}/{key}": value for key, value in tensors.items()}
-
-
-def split_tensors(value: Any, path: str, found: dict[str, Tensor]) -> Any:
-    """A nest of dicts, lists and numbers as JSON; its tensors go to ``found`` and leave their names."""
-    if isinstance(value, Tensor):
-        found[path] = value
-        return {"tensor": path}
-    if isinstance(value, dict):
-        return {"dict": [[key, split_tensors(item, f"{path}/{key}", found)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        items = [split_tensors(item, f"{path}/{i}", found) for i, item in enumerate(value)]
-        return {"list" if isinstance(value, list) else "tuple": items}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint holds tensors, numbers, strings and nests of them, not the {type(value).__name__} at "
-                    f"{path}; an optimizer that keeps one can't be saved.")
-
-
-def join_tensors(value: Any, found: dict[str, Tensor]) -> Any:
-    """The nest that :func:`split_tensors` took apart."""
-    if not isinstance(value, dict):
-        return value
-    (kind, items), = value.items()
-    if kind == "tensor":
-        return found[items]
-    if kind == "dict":
-        return {key: join_tensors(item, found) for key, item in items}
-    return (list if kind == "list" else tuple)(join_tensors(item, found) for item in items)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -16,14 +15,14 @@ from torch.optim import Optimizer
 
 from ..core import SequenceVAE
 from ..data import SequenceDataset, StaticDataset
+from .arguments import Settings, check_data, check_folder, check_numbers
 from .callbacks import Callback, Checkpoint
-from .checkpoint import has_checkpoint
 from .history import History
 from .loss import Loss
 from .rng import forked, seed_generators
 from .schedules import Constant
 from .snapshot import restore
-from .trainer import Settings, Trainer
+from .trainer import Trainer
 from .weights import keeping_modes
 
 if TYPE_CHECKING:
@@ -85,74 +84,22 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
     checkpoint = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     loss = Loss(model, elbo)
     settings = Settings(epochs, batch_size, Constant() if schedule is None else schedule, clip,
-                        Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every)
-    _check_numbers(settings, lr, weight_decay)
-    _check_data(model, data, valid, patience)
-    _check_folder(checkpoint, resume)
+                        Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every, precision)
+    check_numbers(settings, lr, weight_decay)
+    check_data(model, data, valid, patience)
+    check_folder(checkpoint, resume)
     make = _optimizer_maker(optimizer, lr, weight_decay)
     fabric = _fabric(device, precision)
     if model.num_sequences is None:
         model.num_sequences = len(data)  # N, for what a model draws once a data set
-    with keeping_modes(model), forked(fabric.device), pyro.validation_enabled(False):
+    with keeping_modes(model), forked(fabric.device), pyro.validation_enabled(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encountered NaN")  # we stop with an error of our own
         run = Trainer(fabric, loss, make, data, valid, settings, callbacks, checkpoint)
         seed_generators(fabric.device, seed, fabric.global_rank)
         if resume and checkpoint is not None:
             restore(run, checkpoint.folder)
         run.run(progress=progress)
     return run.history
-
-
-def _check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
-    for name in ("epochs", "batch_size", "patience", "valid_every"):
-        value = getattr(s, name)
-        optional = name == "patience"
-        if not (optional and value is None) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"fit: {name} must be an integer of at least 1{' or None' * optional}, got {value!r}.")
-    for name, value, zero in (("lr", lr, False), ("weight_decay", weight_decay, True), ("clip", s.clip, False)):
-        if value is None and name == "clip":
-            continue
-        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-            raise ValueError(f"fit: {name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}"
-                             f"{'; clip=None does not clip' if name == 'clip' else ''}.")
-    if s.ema is not None and not (isinstance(s.ema, float) and 0 < s.ema < 1):
-        raise ValueError(f"fit: ema must lie between 0 and 1 (a decay such as 0.999), or be None; got {s.ema!r}.")
-    if isinstance(s.seed, bool) or not isinstance(s.seed, int) or s.seed < 0:
-        raise ValueError(f"fit: seed must be an integer of at least 0, got {s.seed!r}.")
-    for name, part in (("schedule", s.schedule), ("kl_weight", s.kl_weight)):
-        if not callable(part):
-            raise TypeError(f"fit: {name} must be a function of one number, got {part!r}; for a fixed one give "
-                            f"rv.constant({part!r}).")
-
-
-def _check_data(model: SequenceVAE, data: Data, valid: Data | None, patience: int | None) -> None:
-    for name, part in (("data", data), ("valid", valid)):
-        if part is None and name == "valid":
-            continue
-        if not hasattr(part, "batches"):
-            raise TypeError(f"fit: {name} must be a SequenceDataset or a StaticDataset, got {type(part).__name__}; wrap "
-                            "sequences with SequenceDataset.from_sequences([...]).")
-        if model.static == hasattr(part, "lengths"):
-            kinds = ("StaticDataset", "sequences over time") if model.static else ("SequenceDataset", "static rows")
-            raise ValueError(f"fit: {type(model).__name__} is trained on a {kinds[0]}, and {name} holds {kinds[1]}.")
-        width = getattr(model, "x_dim", None)
-        if width is not None and part.x_dim != width:
-            raise ValueError(f"fit: the model was built for frames of x_dim={width}, and {name} has x_dim={part.x_dim}; "
-                             f"build it with {type(model).__name__}.for_data(data).")
-    if patience is not None and valid is None:
-        raise ValueError("fit: patience stops the training by the validation bound, so it needs valid=...")
-
-
-def _check_folder(checkpoint: Checkpoint | None, resume: bool) -> None:
-    if checkpoint is None:
-        if resume:
-            raise ValueError("fit: resume=True goes on from a checkpoint, so it needs checkpoint='folder'.")
-        return
-    folder = Path(checkpoint.folder)
-    if not resume and has_checkpoint(folder):
-        raise ValueError(f"fit: {folder} holds the checkpoint of another run, which would be lost. Give resume=True to "
-                         "go on with it, or another folder.")
-    if not resume and folder.is_file():
-        raise ValueError(f"fit: checkpoint must be a folder, and {folder} is a file; name another.")
 
 
 def _optimizer_maker(optimizer: Any, lr: float, weight_decay: float) -> Callable[[list[nn.Parameter]], Optimizer]:
@@ -163,9 +110,9 @@ def _optimizer_maker(optimizer: Any, lr: float, weight_decay: float) -> Callable
             return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
         result = optimizer(parameters) if callable(optimizer) else optimizer
         if not isinstance(result, Optimizer) or not callable(optimizer):
-            raise TypeError("fit: optimizer must be a function that takes parameters and returns a torch.optim.Optimizer, "
-                            f"such as functools.partial(torch.optim.SGD, lr=0.1); got {type(optimizer).__name__}. (An "
-                            "optimizer of pyro.optim goes with pyro.infer.SVI.)")
+            raise TypeError("fit: optimizer must be a function that takes parameters and returns a "
+                            "torch.optim.Optimizer, such as functools.partial(torch.optim.SGD, lr=0.1); got "
+                            f"{type(optimizer).__name__}. (An optimizer of pyro.optim goes with pyro.infer.SVI.)")
         return result
 
     return make

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core import SequenceVAE, explicit, trusted
 from ..data import Batch
 from .objectives import sites, traces
 from .rng import forked
 
-__all__ = ["Guard", "TrainingDiverged", "diverged"]
+__all__ = ["Guard", "TrainingDiverged", "culprit"]
+
+LAG = 16  # steps between two looks at the losses, on a device that the host should not wait for
 
 
 class TrainingDiverged(FloatingPointError):
@@ -32,85 +35,91 @@ class TrainingDiverged(FloatingPointError):
 
 
 class Guard:
-    """Watches loss and gradient norm. On a CPU it looks before each update; elsewhere it looks every ``lag`` steps,
-    so that no step waits for the device, and keeps a copy of the last weights that it knows to be good.
+    """Watches the loss and the gradient's norm, and keeps the last weights that it knows to be good.
+
+    On a CPU it looks at each step before its update, so that a bad one never reaches the weights. Elsewhere it looks
+    every 16 steps, so that no step waits for the device; nothing is saved without a look.
 
     Arguments:
         model: whose weights to keep.
-        lag: how many steps pass between two looks.
+        device: where it is trained.
     """
 
-    def __init__(self, model: nn.Module, lag: int) -> None:
-        self.lag, self.pending = lag, list[tuple[Any, Tensor, Tensor]]()
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.good = [p.detach().clone() for p in self.parameters] if lag > 1 else None
+    def __init__(self, model: SequenceVAE, device: torch.device) -> None:
+        self.eager = device.type == "cpu"
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.good = [p.detach().clone() for p in self.parameters]
+        self._pending: list[tuple[Any, Tensor]] = []
+        self._last: Any = None
 
     def watch(self, where: Any, loss: Tensor, norm: Tensor) -> Any:
-        """Take in one step, before its update. Returns the first bad ``where`` if it looked and found one."""
-        self.pending.append((where, loss, norm))
-        if len(self.pending) < self.lag:
-            return None
-        return self.look()
+        """Take in one step, before its update. Returns the ``where`` of a bad step, if it looked and found one."""
+        self._last = where
+        if self.eager:
+            return None if math.isfinite(loss + norm) else where
+        self._pending.append((where, loss + norm))
+        return self.look() if len(self._pending) >= LAG else None
 
     @torch.no_grad()
     def look(self) -> Any:
-        """Look at the steps since the last look: the first bad ``where``, or None."""
-        pending, self.pending = self.pending, []
-        if not pending:
-            return None
-        finite = torch.stack([loss + norm for _, loss, norm in pending]).isfinite()
-        if not bool(finite.all()):
-            if self.good is not None:
-                torch._foreach_copy_(self.parameters, self.good)
-            return pending[int((~finite).nonzero()[0])][0]
-        if self.good is not None and all(bool(p.isfinite().all()) for p in self.parameters):
+        """Look at all steps since the last look, and at the weights: the ``where`` of the first bad step, or None.
+
+        If all is well the weights of this moment are the good ones.
+        """
+        pending, self._pending = self._pending, []
+        weights = torch.stack([norm.double() for norm in torch._foreach_norm(self.parameters, math.inf)]).sum()
+        finite = torch.stack([total.double() for _, total in pending] + [weights]).isfinite().tolist()
+        if all(finite):
             torch._foreach_copy_(self.good, self.parameters)
-        return None
+            return None
+        return [*(where for where, _ in pending), self._last][finite.index(False)]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the model its last good weights."""
+        torch._foreach_copy_(self.parameters, self.good)
 
 
-def diverged(model: SequenceVAE, batch: Batch, step: int, epoch: int, noise: Tensor | None) -> TrainingDiverged:
-    """The error to raise for a bad step, whose batch is run once more from the CPU generator's state ``noise``."""
-    with forked(batch.x.device), trusted(missing=True):
-        site, what = _culprit(model, batch, noise)
-    sequences = [] if batch.index is None else batch.index.tolist()
-    shown = ", ".join(map(str, sequences[:20])) + (", ..." if len(sequences) > 20 else "")
-    return TrainingDiverged(
-        f"training diverged at step {step} (epoch {epoch + 1}): the loss or its gradient is not finite; {what}. The batch "
-        f"holds the sequences {shown}. The model has its last good weights again; try a smaller lr or clip, or "
-        "look at these sequences.", step, site, sequences)
+def culprit(model: SequenceVAE, batch: Batch, noise: Tensor | None = None) -> tuple[str | None, str]:
+    """Run a batch once more: the first site that isn't finite, and a clause about it.
 
+    Without one, the clause names a parameter whose value or gradient is not finite.
 
-def _culprit(model: SequenceVAE, batch: Batch, noise: Tensor | None) -> tuple[str | None, str]:
-    """Run a batch once more, step by step: the first site that isn't finite, and a sentence about it.
-
-    Without one, the sentence names a parameter whose value or gradient is not finite.
+    Arguments:
+        noise: state of the CPU's generator before the step; ``None``: other noise will do.
     """
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             return None, f"the parameter {name} is not finite"
-    for reading in (True, False):  # step by step names the step; all at once draws the noise of the failed step
-        if noise is not None:
-            torch.set_rng_state(noise)
-        site, what = _scan(model, batch, step_by_step=reading)
-        if what:
-            return site, what
+    what = ""
+    with forked(batch.x.device), trusted(missing=_has_gaps(batch.x)):
+        for step_by_step in (True, False):  # the first names the step; the second has the very noise of the failure
+            if noise is not None:
+                torch.set_rng_state(noise)
+            site, what = _scan(model, batch, step_by_step)
+            if site is not None:
+                return site, what
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
             return None, f"every site is finite, but the gradient of the parameter {name} is not"
-    return None, "no site is off when the batch is run again with the last good weights"
+    return None, what or "no site is off when the batch is run again with the last good weights"
 
 
-def _scan(model: SequenceVAE, batch: Batch, *, step_by_step: bool) -> tuple[str | None, str]:
+def _scan(model: SequenceVAE, batch: Batch, step_by_step: bool) -> tuple[str | None, str]:
     try:
         with torch.no_grad(), explicit() if step_by_step else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             both = traces(model, batch)
     except (ValueError, RuntimeError, NotImplementedError) as error:
-        return None, "" if step_by_step else f"running the batch again raises {type(error).__name__}: {error}"
+        return None, f"running the batch again raises {type(error).__name__}: {error}"
     for trace, program in zip(both, ("guide", "model"), strict=True):
         for name, site in sites(trace).items():
-            if not bool(torch.as_tensor(site["value"]).isfinite().all()) and not site["is_observed"]:
+            if not site["is_observed"] and not bool(site["value"].isfinite().all()):
                 return name, f"the first site that is not finite is {name!r} (its value, in the {program})"
             if not bool(site["fn"].log_prob(site["value"]).isfinite().all()):
                 return name, f"the first site that is not finite is {name!r} (its log-density, in the {program})"
     return None, ""
+
+
+def _has_gaps(x: Tensor) -> bool:
+    return bool((x.isnan() if x.is_floating_point() else x < 0).any())

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "farewell"]
 
 
 class Interrupts:
@@ -37,3 +37,17 @@ class Interrupts:
                  trace: TracebackType | None) -> None:
         if self._mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def farewell(epoch: int, step: int, wanted: bool, saved_in: str | None, whole: bool) -> str:
+    """What to tell a user who has pressed Ctrl-C.
+
+    Arguments:
+        wanted: whether the run was to be saved. saved_in: the folder that it was saved to, if it was.
+        whole: whether it stopped between two steps.
+    """
+    where = f"interrupted in epoch {epoch + 1}, after step {step}; "
+    if saved_in is not None:
+        return where + f"{saved_in} holds {'this' if whole else 'an earlier'} step: go on with fit(..., resume=True)."
+    reason = "the step was not finished" if wanted else "fit was given no checkpoint folder"
+    return where + f"nothing was saved, since {reason}."

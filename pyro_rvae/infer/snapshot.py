@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .checkpoint import Saved, join_tensors, load_checkpoint, pack, save_checkpoint, split_tensors, unpack
-from .history import History, row_from
+from .checkpoint import Saved, load_checkpoint, save_checkpoint
+from .history import row_from
+from .packing import join_tensors, pack, split_tensors, unpack
 from .rng import get_states, set_states
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def restore(run: Trainer, folder: str | os.PathLike[str], *, weights_only: bool 
     run.epoch, run.batch, run.step, run.seconds = (state[k] for k in ("epoch", "batch", "step", "seconds"))
     run.accounts.sums.copy_(saved.tensors["sums"])
     run.accounts.frames, run.accounts.steps = state["frames"], state["steps"]
-    run.history.rows[:] = History(row_from(row) for row in state["history"]).rows
+    run.history.rows[:] = [row_from(row) for row in state["history"]]
     if state["best_bound"] is not None:
         run.best_epoch, run.best_bound = state["best_epoch"], state["best_bound"]
         run.best = {k: v.to(run.device) for k, v in unpack(saved.tensors, "best").items()}
@@ -89,7 +90,7 @@ def identity(run: Trainer) -> dict[str, Any]:
         "valid": None if run.valid is None else _fingerprint(run.valid), "batch_size": s.batch_size, "seed": s.seed,
         "clip": s.clip, "ema": s.ema, "valid_every": s.valid_every, "schedule": describe(s.schedule),
         "kl_weight": describe(s.kl_weight), "optimizer": type(run.optimizer).__name__, "lr": run.rates,
-        "elbo": type(run.module.elbo).__name__, "precision": str(run.fabric._precision.precision),
+        "elbo": type(run.module.elbo).__name__, "precision": s.precision,
     }
 
 
@@ -108,12 +109,12 @@ def describe(part: Any) -> str:
 
 
 def _check_model(run: Trainer, saved: Saved, folder: Any) -> None:
-    own = {name: list(value.shape) for name, value in run.model.state_dict().items()}
-    other = {name: list(value.shape) for name, value in unpack(saved.tensors, "model").items()}
+    own = {name: (tuple(v.shape), v.dtype) for name, v in run.model.state_dict().items()}
+    other = {name: (tuple(v.shape), v.dtype) for name, v in unpack(saved.tensors, "model").items()}
     if own != other:
         name = next(n for n in [*own, *other] if own.get(n) != other.get(n))
-        raise ValueError(f"the checkpoint in {folder} is of another model: {name} has shape {other.get(name, 'absent')} "
-                         f"there and {own.get(name, 'absent')} here. Build the model as it was built for that run.")
+        raise ValueError(f"the checkpoint in {folder} is of another model: {name} is {other.get(name, 'absent')} there "
+                         f"and {own.get(name, 'absent')} here. Build the model as it was built for that run.")
 
 
 def _check_settings(own: dict[str, Any], other: dict[str, Any], folder: Any) -> None:

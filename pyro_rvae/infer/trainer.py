@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -18,11 +17,12 @@ from ..core import SequenceVAE
 from ..data import Batch, SequenceDataset, StaticDataset
 from ..data.batching import Batches
 from .accounting import Accounts, Means
+from .arguments import Settings
 from .batches import checked, frames_of, moved
 from .callbacks import Callback, Checkpoint
-from .guard import Guard, diverged
+from .guard import Guard, TrainingDiverged, culprit
 from .history import History, Row
-from .interrupt import Interrupts
+from .interrupt import Interrupts, farewell
 from .loss import Loss
 from .progress import Progress
 from .snapshot import restore, snapshot
@@ -32,25 +32,7 @@ from .weights import Average, copy_of, exchanged
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Settings", "Trainer"]
-
-LAG = 16  # steps between two looks at the losses, on a device whose host should not wait for it
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What :func:`~pyro_rvae.fit` was asked for, checked."""
-
-    epochs: int
-    batch_size: int
-    schedule: Callable[[float], float]
-    clip: float | None
-    kl_weight: Callable[[int], float]
-    patience: int | None
-    ema: float | None
-    seed: int
-    valid_every: int
-
+__all__ = ["Trainer"]
 
 class Trainer:
     """A training run: what callbacks see as ``state``.
@@ -77,14 +59,14 @@ class Trainer:
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.accounts = Accounts(loss, self.device, self.world)
-        self.guard = Guard(self.model, 1 if self.device.type == "cpu" else LAG)
+        self.guard = Guard(self.model, self.device)
         self.analytic = isinstance(loss.elbo, TraceMeanField_ELBO)
         self.history = History()
         self.epoch = self.batch = self.step = 0
         self.seconds = 0.0  # of the epoch that runs
         self.best_epoch, self.best_bound = 0, -math.inf
         self.best: dict[str, Tensor] | None = None
-        self.saved_in: os.PathLike[str] | None = None  # the folder of the newest checkpoint of this call
+        self.saved_in: str | None = None  # the folder of the newest checkpoint of this call
         self.stop = False
         self._whole = True  # False while a step or the end of an epoch is half done
         self._steps = len(self._batches(0))  # of one epoch
@@ -136,9 +118,9 @@ class Trainer:
 
     def _step(self, batch: Batch, frames: int) -> None:
         """One optimizer step. Nothing in it reads a tensor back from the device, but a look of the guard."""
-        weight = float(self.settings.kl_weight(self.step))
+        weight = self._kl_weight(self.step)
         self._set_rates()
-        self._before = torch.get_rng_state() if self.guard.lag == 1 else None
+        self._before = torch.get_rng_state() if self.guard.eager else None
         batch = moved(batch, self.model, self.device)
         with checked(self.data, trust=self.epoch > 0):
             loss = self.accounts.loss(self.module, batch, weight)
@@ -154,6 +136,12 @@ class Trainer:
         self.batch += 1
         if self.average is not None:
             self.average.update(self.step)
+
+    def _kl_weight(self, step: int) -> float:
+        weight = float(self.settings.kl_weight(step))
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"fit: kl_weight gave {weight} for step {step}; it must give a finite number of at least 0.")
+        return weight
 
     def _set_rates(self) -> None:
         factor = float(self.settings.schedule(self.step / max(1, self._steps * self.settings.epochs)))
@@ -172,7 +160,7 @@ class Trainer:
         self._look()
         self._whole = False
         self.seconds = time.monotonic() - start
-        weight, rate = float(self.settings.kl_weight(self.step - 1)), float(self.optimizer.param_groups[0]["lr"])
+        weight, rate = self._kl_weight(self.step - 1), float(self.optimizer.param_groups[0]["lr"])
         row = Row(self.epoch + 1, self.step, *means[:3], *valid, weight, rate, means.grad_norm, self.seconds)
         if valid[0] > self.best_bound:
             self.best_epoch, self.best_bound = row.epoch, valid[0]
@@ -208,17 +196,10 @@ class Trainer:
             if self.checkpoint is not None:
                 self.save(self.checkpoint.folder)
         if interrupted:
-            bar.message(self._farewell(whole))
+            bar.message(farewell(self.epoch, self.step, self.checkpoint is not None, self.saved_in, whole))
         self._load_final()
         for callback in self.callbacks:
             callback.on_fit_end(self)
-
-    def _farewell(self, whole: bool) -> str:
-        where = f"interrupted in epoch {self.epoch + 1}, after step {self.step}; "
-        if self.checkpoint is None:
-            return where + "nothing was saved, since fit was given no checkpoint folder."
-        kept = "this step" if whole else "an earlier step"
-        return where + f"{self.checkpoint.folder} holds {kept}: go on with fit(..., resume=True)."
 
     def _load_final(self) -> None:
         if self.best is not None:
@@ -231,7 +212,7 @@ class Trainer:
         """Save the whole run to ``folder``, atomically; weights are looked at first, so that they are finite."""
         self._look()
         snapshot(self, folder)
-        self.saved_in = os.fspath(folder)  # type: ignore[assignment]
+        self.saved_in = os.fspath(folder)
 
     def agree(self, answer: bool) -> bool:
         """The first process's answer, in all processes."""
@@ -258,11 +239,22 @@ class Trainer:
             self._diverged(bad)
 
     def _diverged(self, where: tuple[int, int, int]) -> NoReturn:
-        """Say what went wrong at ``(epoch, batch, step)``, with the model back at the last good weights."""
+        """Say what went wrong at ``(epoch, batch, step)``, with the model back at good weights."""
         epoch, i, step = where
         batch = moved(self._batches(epoch)[i], self.model, self.device)
-        error = diverged(self.model, batch, step, epoch, self._before)
-        if self.best is None and self.saved_in is not None:
+        if not self.guard.eager:
+            self.guard.restore()  # the weights that failed have been overwritten since
+        site, what = culprit(self.model, batch, self._before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.guard.restore()
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        elif self.saved_in is not None:
             restore(self, self.saved_in, weights_only=True)
-        self._load_final()
-        raise error
+        sequences = [] if batch.index is None else batch.index.tolist()
+        shown = ", ".join(map(str, sequences[:20])) + ", ..." * (len(sequences) > 20)
+        raise TrainingDiverged(
+            f"training diverged at step {step} (epoch {epoch + 1}): the loss or its gradient is not finite; {what}. "
+            f"The batch holds the sequences {shown}. The model has its last good weights again"
+            f"{'' if self.saved_in is None else f', and {self.saved_in} the last good checkpoint'}. Try a smaller lr or "
+            "clip, and look at these sequences.", step, site, sequences)

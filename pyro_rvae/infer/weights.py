@@ -32,7 +32,8 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.decay, self.parameters = decay, list(named.values())
+        self.decay = decay
+        self.parameters: list[Tensor] = list(named.values())
         self.values = {name: p.detach().clone() for name, p in named.items()}
         self._list = list(self.values.values())
 

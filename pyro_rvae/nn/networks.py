@@ -107,7 +107,7 @@ class Reader(nn.Module):
 
     def __init__(self, x_dim: int, *, missing: bool = False) -> None:
         super().__init__()
-        self.missing, self.out_dim = missing, 2 * x_dim if missing else x_dim
+        self.x_dim, self.missing, self.out_dim = x_dim, missing, 2 * x_dim if missing else x_dim
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.get_default_dtype() and not x.is_floating_point():
@@ -131,7 +131,7 @@ class CodeReader(nn.Module):
 
     def __init__(self, x_dim: int, *, classes: int, dim: int = 32) -> None:
         super().__init__()
-        self.classes, self.out_dim = classes, x_dim * dim
+        self.x_dim, self.classes, self.dim, self.out_dim = x_dim, classes, dim, x_dim * dim
         self.embedding = nn.Embedding(x_dim * (classes + 1), dim)
         self.offset: Tensor
         self.register_buffer("offset", torch.arange(x_dim) * (classes + 1) + 1, persistent=False)

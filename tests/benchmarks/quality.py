@@ -20,29 +20,37 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 
 import pyro_rvae as rv
-from pyro_rvae.infer import linear
+from pyro_rvae.infer import cosine, linear, warmup
 
-WIDTHS: dict[str, Any] = {
-    "z_dim": 64,
-    "h_dim": 200,
-    "layers": 2,
-    "dropout": 0.3,
-    "transition": partial(rv.GatedNormal, hidden=200, dropout=0.1),
+# Chosen on the validation bound (seed 0), before the test split was read.
+SETTINGS: dict[bool, dict[str, float]] = {
+    True: {"lr": 4e-3, "warmup": 0.0, "encoder": 0.3, "emission": 0.3, "transition": 0.1},
+    False: {"lr": 6e-3, "warmup": 0.03, "encoder": 0.1, "emission": 0.1, "transition": 0.0},
 }
-TRAINING: dict[str, Any] = {"epochs": 250, "batch_size": 20, "lr": 4e-3, "clip": 5.0, "ema": 0.998}
+EPOCHS = 300
 
 
-def run(skip_edges: bool, seed: int, epochs: int) -> tuple[rv.Evaluation, float]:
-    """Train one model, and evaluate it on the test split."""
+def build(data: rv.data.SequenceDataset, skip_edges: bool) -> rv.DMM:
+    """z 64; encoder: two LSTMs of 300 with x_t appended; gated transition 200; emission 2 x 200."""
+    dropout = SETTINGS[skip_edges]
+    return rv.DMM.for_data(
+        data, z_dim=64, h_dim=200, layers=2, skip_edges=skip_edges, dropout=dropout["emission"],
+        encoder=rv.Bidirectional(data.x_dim, 300, dropout=dropout["encoder"], append=True),
+        transition=partial(rv.GatedNormal, hidden=200, dropout=dropout["transition"]))
+
+
+def run(skip_edges: bool, seed: int, epochs: int) -> tuple[Any, float]:
+    """Train one model, choose its weights on the validation split, and evaluate it on the test split."""
     data = rv.data.jsb_chorales()
     torch.manual_seed(seed)
-    encoder = rv.Bidirectional(data.train.x_dim, 300, dropout=0.3, append=True)
-    model = rv.DMM.for_data(data.train, encoder=encoder, skip_edges=skip_edges, **WIDTHS)
+    model = build(data.train, skip_edges)
     start = time.perf_counter()
-    history = rv.fit(model, data.train, data.valid, elbo=TraceMeanField_ELBO(), kl_weight=linear(0.05, 1.0, 2000),
-                     seed=seed, valid_every=5, **{**TRAINING, "epochs": epochs})
+    history = rv.fit(
+        model, data.train, data.valid, elbo=TraceMeanField_ELBO(), epochs=epochs, batch_size=20, clip=5.0,
+        lr=SETTINGS[skip_edges]["lr"], schedule=warmup(cosine(), SETTINGS[skip_edges]["warmup"]),
+        kl_weight=linear(0.05, 1.0, 2000), ema=0.998, valid_every=5, seed=seed, progress=False)
     minutes = (time.perf_counter() - start) / 60
-    print(f"best validation ELBO {history.best}", flush=True)
+    print(history, flush=True)
     return rv.evaluate(model, data.test, num_particles=500, train=data.train), minutes
 
 
@@ -52,7 +60,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="only without skip edges")
     parser.add_argument("--skip", action="store_true", help="only with skip edges")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=TRAINING["epochs"])
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args()
     if "PYRO_RVAE_DATA" not in os.environ:
         parser.error("set PYRO_RVAE_DATA to the folder with polyphonic/jsb_chorales.npz")

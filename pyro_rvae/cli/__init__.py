@@ -1,0 +1,70 @@
+"""The command line: ``pyro-rvae train | evaluate | sample``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns the exit code: 0; 2 for what cannot be done as asked (one message on stderr); 1 where a disk or the
+    arithmetic failed; 130 after Ctrl-C.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    command = words[0] if words else ""
+    if command in ("", "-h", "--help", "--version"):
+        return _overview(command)
+    try:
+        return _run(words)
+    except SystemExit as leaving:  # --help
+        return int(leaving.code or 0)
+    except (ValueError, TypeError) as error:
+        return _complain(command, error, 2)
+    except (OSError, FloatingPointError) as error:
+        return _complain(command, error, 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(words: Sequence[str]) -> int:
+    from .commands import evaluate, sample, train  # here, as is all that imports torch: --help shall be quick
+    from .parser import parse
+    from .settings import Evaluate, Train
+
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own model stands in the folder that the command is called from
+    settings = parse(words)
+    if isinstance(settings, Train):
+        return train(settings)
+    return evaluate(settings) if isinstance(settings, Evaluate) else sample(settings)
+
+
+def _overview(command: str) -> int:
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(version("pyro-rvae"))
+        return 0
+    from .parser import overview
+
+    print(overview(), file=sys.stdout if command else sys.stderr)
+    return 0 if command else 2
+
+
+def _complain(command: str, error: Exception, code: int) -> int:
+    """One message on stderr. What was raised elsewhere, in a user's own model say, goes on with its traceback."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    ours = last is not None and Path(last.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parents[1])
+    if not ours and not isinstance(error, OSError):
+        raise error
+    print(f"pyro-rvae {command}: {error}", file=sys.stderr)
+    return code

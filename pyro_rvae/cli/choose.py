@@ -1,0 +1,89 @@
+"""From settings to a data set and a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import data as library
+from ..core import SequenceVAE
+from ..data import Splits
+from ..tasks.naming import import_name, resolve
+from .parser import UsageError, similar
+from .settings import MAIN_MODEL, Train
+
+__all__ = ["NAMED", "build_model", "load_data", "model_of"]
+
+NAMED = ("bach_chorales", "jsb_chorales", "nottingham", "piano_midi", "binarized_mnist")
+NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+def load_data(settings: Train) -> Splits[Any]:
+    """The data that ``--data`` names, in the units to train on."""
+    splits = raw_data(settings.data, settings.kind, settings.classes, settings.split_seed)
+    if splits.train.kind != "real" or splits.train.transform is not None or settings.units == "raw":
+        return splits
+    return splits.standardize() if settings.units == "standardized" else splits.normalize()
+
+
+def raw_data(name: str, kind: Any = None, classes: int | None = None, seed: int = 0) -> Splits[Any]:
+    """A named data set, or a file."""
+    if name in NAMED:
+        return getattr(library, name)()  # type: ignore[no-any-return]
+    if Path(name).suffix not in (".npz", ".csv"):
+        raise UsageError(f"--data must be {', '.join(NAMED)}, or a file .npz or .csv, got {name!r}"
+                         f"{similar(name, NAMED)}")
+    return library.load(name, kind=kind, classes=classes, seed=seed)
+
+
+def build_model(described: Mapping[str, Any], train: Any, seed: int,
+                allow: Sequence[str] | None = None) -> SequenceVAE:
+    """The model that ``--model`` describes, made for a data set; its random start is that of ``seed``.
+
+    :param allow: packages it may be imported from, where a saved run names it; ``None``: any.
+    """
+    cls, parts = model_of(described, allow)
+    if parts.pop("x_dim", train.x_dim) != train.x_dim:
+        raise UsageError(f"--model.x_dim {described['init_args']['x_dim']}, but the data have x_dim={train.x_dim}: "
+                         "leave it out, the data tell it")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return cls.for_data(train, **parts)
+        except TypeError as error:
+            raise UsageError(f"{cls.__name__} cannot be built with {sorted(parts)} for these data: {error}") from error
+
+
+def model_of(described: Mapping[str, Any],
+             allow: Sequence[str] | None = None) -> tuple[type[SequenceVAE], dict[str, Any]]:
+    """Class and constructor arguments, with the parts looked up; without a class, the main job's model."""
+    given = dict(described.get("init_args") or {})
+    if "class_path" not in described:
+        given = {**MAIN_MODEL["init_args"], **given}
+    cls = import_name(described.get("class_path", MAIN_MODEL["class_path"]), allow, "--model")
+    if not (isinstance(cls, type) and issubclass(cls, SequenceVAE)):
+        raise UsageError(f"--model must name a subclass of pyro_rvae.SequenceVAE, and {described['class_path']} is "
+                         "none")
+    known = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])
+    for name in given:
+        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise UsageError(f"{cls.__name__} has no argument {name!r}{similar(name, known)}; it has "
+                             f"{', '.join(known)}")
+    return cls, {name: _argument(value, known.get(name), f"--model.{name}", allow) for name, value in given.items()}
+
+
+def _argument(value: Any, parameter: inspect.Parameter | None, flag: str, allow: Sequence[str] | None) -> Any:
+    """A part by name, or a number of the right kind. (No string selects behaviour on a model: a string is a name.)"""
+    wanted = parameter.annotation if parameter is not None else ""
+    wanted = wanted if isinstance(wanted, str) else getattr(wanted, "__name__", str(wanted))
+    if wanted in NUMBERS:
+        if not isinstance(value, NUMBERS[wanted]) or (isinstance(value, bool) and wanted != "bool"):
+            raise UsageError(f"{flag} must be {wanted}, got {value!r}")
+        return value
+    if isinstance(value, str) and "str" not in wanted:
+        return import_name(value, allow, flag)
+    return resolve(value, allow, flag)

@@ -1,0 +1,80 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..criticism import PredictiveCheck, floors
+from ..data import Splits
+from ..infer import History
+from ..plots import history_plot, piano_rolls, predictive_plot, save
+from .report import is_music
+
+__all__ = ["draw_pictures"]
+
+Array = NDArray[Any]
+SHOWN = 4  # samples in a picture, beside as many of the data
+LINES = 12  # features that lines can tell apart; more are shown as a heat map
+
+
+def draw_pictures(folder: Path, splits: Splits[Any], samples: Array, check: PredictiveCheck, history: History) -> None:
+    """Writes ``training.png, samples.png, posterior_predictive.png``."""
+    unit = "frame" if hasattr(splits.train, "lengths") else "item"
+    save(history_plot(history, floors=floors(splits.train, splits.valid), unit=unit), folder / "training.png")
+    save(predictive_plot(check), folder / "posterior_predictive.png")
+    if is_music(splits.train):
+        names = [f"sample {i + 1}" for i in range(len(samples[:SHOWN]))]
+        figure = piano_rolls(samples[:SHOWN], titles=names, title=f"{check.name}: samples, highest voice in orange")
+    else:
+        figure = _beside(_data(splits.test)[:SHOWN], list(samples[:SHOWN]), check.name, splits.test.names)
+    save(figure, folder / "samples.png")
+
+
+def _data(data: Any) -> list[Array]:
+    """The first sequences ``(T, x_dim)`` (items ``(x_dim,)``) in raw units, NaN where missing."""
+    number = min(SHOWN, len(data))
+    rows = [data[i] if data.transform is None else data.transform.inverse(data[i]) for i in range(number)]
+    return [row.numpy().astype(float) for row in rows]
+
+
+def _beside(data: list[Array], samples: list[Array], name: str, features: Any) -> Any:
+    """Data in the first row, samples in the second, on one scale."""
+    from matplotlib.figure import Figure
+
+    columns = max(len(data), len(samples))
+    figure = Figure(figsize=(12.0, 5.6), dpi=100, layout="constrained")
+    figure.suptitle(f"data (above) and samples of {name} (below)", x=0.01, ha="left", fontsize=14, fontweight="bold")
+    axes = figure.subplots(2, columns, squeeze=False, sharey=True)
+    low, high = _range([*data, *samples])
+    for row, (pieces, colour) in zip(axes, ((data, "#e08a2c"), (samples, "#2f6fb7")), strict=True):
+        for ax, piece in zip(row, pieces, strict=False):
+            _one(ax, piece, low, high, colour)
+        for ax in row[len(pieces):]:
+            ax.set_visible(False)
+    if features is not None and len(features) <= LINES and data[0].ndim == 2:
+        axes[0][0].legend(features, frameon=False, fontsize=8)
+    return figure
+
+
+def _range(pieces: list[Array]) -> tuple[float, float]:
+    values = np.concatenate([piece.ravel() for piece in pieces])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _one(axes: Any, piece: Array, low: float, high: float, colour: str) -> None:
+    """A sequence as lines or a heat map (time to the right); an item as a square image, if it can be one."""
+    side = round(piece.size ** 0.5)
+    if piece.ndim == 2 and piece.shape[1] <= LINES:
+        axes.plot(piece, linewidth=1.2, color=colour if piece.shape[1] == 1 else None)
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    elif piece.ndim == 2:
+        axes.imshow(piece.T, aspect="auto", origin="lower", vmin=low, vmax=high, cmap="viridis", interpolation="nearest")
+    elif side > LINES and side * side == piece.size:
+        axes.imshow(piece.reshape(side, side), vmin=low, vmax=high, cmap="gray_r")
+    else:
+        axes.plot(piece.ravel(), drawstyle="steps-mid", color=colour)

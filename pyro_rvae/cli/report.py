@@ -1,0 +1,85 @@
+"""What a run shows: figures in numbers, samples, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..criticism import Evaluation, LatentUse, evaluate, latent_use
+from ..data import SequenceDataset
+from ..data.atomic import atomic
+from ..tasks import write_midi
+
+__all__ = ["is_music", "judge", "table", "write_samples"]
+
+KEYS = 88
+WANTED = {"below_markov": 0.5, "kl": 0.1, "shuffling_cost": 0.1}  # nats per frame: what tells that latents are used
+
+
+def is_music(data: Any) -> bool:
+    """Whether a data set is piano rolls: binary, 88 keys, in time."""
+    return isinstance(data, SequenceDataset) and data.kind == "binary" and data.x_dim == KEYS
+
+
+def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -> tuple[dict[str, Any], str]:
+    """The figures of a model on a data set, for JSON and as a table."""
+    bounds = evaluate(model, data, num_particles=num_particles, seed=seed, train=train)
+    use = latent_use(model, data, seed=seed)
+    found = {"below_markov": bounds.floors.get("markov", bounds.floors.get("independent", np.nan)) - bounds.elbo,
+             "kl": bounds.kl, "shuffling_cost": use.shuffling_cost}
+    figures = {
+        "elbo": bounds.elbo, f"iwae_{num_particles}": bounds.iwae, "reconstruction": bounds.reconstruction,
+        "kl": bounds.kl, "errors": bounds.errors, "num_particles": num_particles,
+        "num_sequences": len(bounds.lengths), "num_frames": bounds.num_frames, "unit": f"nats per {bounds.unit}",
+        "floors": bounds.floors, "below_floors": {name: cost - bounds.elbo for name, cost in bounds.floors.items()},
+        "latents": use.to_dict(),
+        "latents_used": {name: {"found": value, "wanted": WANTED[name], "reached": bool(value > WANTED[name])}
+                         for name, value in found.items()},
+    }
+    return figures, table(bounds, use)
+
+
+def table(bounds: Evaluation, use: LatentUse) -> str:
+    """Bounds, floors and what the latents are worth, one a line."""
+    k = bounds.num_particles
+    rows = [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae), ("reconstruction", bounds.reconstruction),
+            ("KL", bounds.kl), *((f"{name} floor", cost) for name, cost in bounds.floors.items())]
+    lines = [f"  {label:26}{value:9.3f}{_below(bounds, label)}" for label, value in rows]
+    lines.append(f"  {'latents of another':26}{use.shuffling_cost:+9.3f}  {_verdict(use.shuffling_cost)}")
+    lines.append(f"  {'active latent units':26}{f'{use.active_units} of {use.num_units}':>9}")
+    what = "sequences" if bounds.unit == "frame" else "items"
+    units = " (of the transformed data)" if bounds.transformed else ""
+    head = f"{len(bounds.lengths):,} {what}" + (f", {bounds.num_frames:,} frames" if bounds.unit == "frame" else "")
+    return "\n".join([f"{bounds.name} on {head}; nats per {bounds.unit}{units}, lower is better", *lines])
+
+
+def _below(bounds: Evaluation, label: str) -> str:
+    name = label.removesuffix(" floor")
+    if name not in bounds.floors:
+        return ""
+    gain = bounds.floors[name] - bounds.elbo
+    return f"  the ELBO is {abs(gain):.3f} {'below' if gain >= 0 else 'above'} it"
+
+
+def _verdict(cost: float) -> str:
+    return "what it costs: they are used" if cost > WANTED["shuffling_cost"] else "what it costs: they are hardly used"
+
+
+def sample_length(train: Any) -> int | None:
+    """Frames of a sample, unless told: the median length of the training data, at most 64."""
+    return min(64, int(train.lengths.median())) if isinstance(train, SequenceDataset) else None
+
+
+def write_samples(path: Path, samples: Tensor, kind: str, **midi: Any) -> None:
+    """Samples ``(N, T, x_dim)`` as MIDI, or as ``.npz`` that ``--data`` reads."""
+    if path.suffix == ".mid":
+        write_midi(path, samples, **midi)
+        return
+    arrays: dict[str, Any] = {"values": samples.numpy()}
+    if samples.dim() == 3 and kind != "static":
+        arrays = {"values": samples.flatten(0, 1).numpy(), "lengths": np.full(len(samples), samples.shape[1])}
+    with atomic(path) as file:
+        np.savez_compressed(file, **arrays)

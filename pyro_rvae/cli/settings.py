@@ -1,0 +1,158 @@
+"""What the commands can be told: each field is a flag of that name, and a key of the YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["EXAMPLES", "MAIN_MODEL", "Evaluate", "Sample", "Train", "names"]
+
+Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
+Kinds = Literal["binary", "real", "counts", "categories"]
+
+MAIN_MODEL: dict[str, Any] = {"class_path": "pyro_rvae.DMM",
+                              "init_args": {"z_dim": 32, "h_dim": 200, "dropout": 0.2}}
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model, judge it on data held out, and write a run directory.
+
+    Args:
+        model: A model of pyro_rvae (DMM, VRNN, RVAE, STORN, VRAE, VAE) or your own by dotted path (mypkg.MyModel).
+            Arguments of its constructor follow as --model.NAME VALUE; a part is a class or function by name
+            (--model.posterior Combiner, --model.prior mypkg.MyPrior), or, with arguments of its own,
+            --model.posterior '{partial: GaussianChain, init_args: {hidden: [128]}}'.
+            Without --model: a DMM with the settings of the main job.
+        data: bach_chorales (embedded), jsb_chorales, nottingham, piano_midi, binarized_mnist, or a file .npz or .csv.
+        kind: What the values are, where the file doesn't say: integers may be counts or categories.
+        classes: Number of classes, for categories.
+        units: Real numbers are trained on standardized (mean 0, deviation 1), normalized (0 to 1), or raw; samples
+            are in the units of the data.
+        split_seed: Splits data without a split of their own 80/10/10.
+        out: The run directory; it must not exist. Default: runs/MODEL-DATE-TIME.
+        overwrite: Write into a run directory that exists; what an earlier run left there is lost.
+        resume: Go on with an interrupted run (a run directory), with the settings it was started with.
+        trust: Packages whose code a resumed run may import, with commas between them.
+        epochs: Passes over the training data.
+        batch_size: Sequences a step.
+        lr: Learning rate of Adam.
+        weight_decay: L2 penalty of Adam.
+        schedule: How the learning rate goes: cosine falls to 0, constant stays.
+        clip: Largest global norm of a gradient.
+        kl_start: KL weight of the first step.
+        kl_steps: Steps in which the KL weight rises to 1.
+        elbo: Estimator of the bound, one of Pyro's; TraceMeanField_ELBO takes the KL in closed form where there is one.
+        patience: Stop when the validation bound hasn't risen for so many epochs. Default: never.
+        ema: Decay of a moving average of the weights, which is validated and kept in their place. Default: none.
+        seed: Of weights, batches, draws, samples.
+        device: cpu, cuda, cuda:1, or auto: a GPU where there is one.
+        precision: 32, or bf16 (networks in bfloat16; weights and densities stay in 32).
+        threads: Of torch on a CPU. Recurrences over small batches gain little from a second one.
+        num_particles: K of the importance-weighted bound on the test split.
+        replicates: Replications of the test split for the predictive check.
+        num: Sequences to sample.
+        length: Frames of each sample. Default: the median length of the training data, at most 64.
+        quiet: No progress bar and no table.
+    """
+
+    model: Any = None
+    data: str = "bach_chorales"
+    kind: Kinds | None = None
+    classes: int | None = None
+    units: Literal["standardized", "normalized", "raw"] = "standardized"
+    split_seed: int = 0
+    out: str | None = None
+    overwrite: bool = False
+    resume: str | None = None
+    trust: str = ""
+    epochs: int = 60
+    batch_size: int = 20
+    lr: float = 1e-2
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = 5.0
+    kl_start: float = 0.05
+    kl_steps: int = 300
+    elbo: Elbo = "TraceMeanField_ELBO"
+    patience: int | None = None
+    ema: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    threads: int = 1
+    num_particles: int = 100
+    replicates: int = 50
+    num: int = 8
+    length: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a trained run: bounds beside the floors, and what the latents are worth.
+
+    Args:
+        run: The run directory.
+        data: Other data than it was trained on: a name or a file, as for train; its test split is read.
+        split: The side of the data to judge on.
+        num_particles: K of the importance-weighted bound.
+        seed: Of the draws.
+        trust: Packages whose code the run may import, with commas between them.
+        out: A file to write the numbers to (.json).
+    """
+
+    run: str
+    data: str | None = None
+    split: Literal["train", "valid", "test"] = "test"
+    num_particles: int = 100
+    seed: int = 0
+    trust: str = ""
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw new sequences from a trained run.
+
+    Args:
+        run: The run directory.
+        num: How many.
+        length: Frames of each (static models have none). Default: as the run's own samples.
+        out: Where to: .npz (values, lengths; in the units of the data), .csv, or, for piano rolls, .mid.
+            Default: samples-SEED.mid or .npz in the run directory.
+        seed: Of the draws.
+        tempo: Quarter notes a minute, of MIDI.
+        program: General MIDI instrument 0 to 127 (19 church organ, 0 piano, 52 choir).
+        trust: Packages whose code the run may import, with commas between them.
+    """
+
+    run: str
+    num: int = 8
+    length: int | None = None
+    out: str | None = None
+    seed: int = 0
+    tempo: float = 80.0
+    program: int = 19
+    trust: str = ""
+
+
+EXAMPLES = {
+    "train": """examples:
+  pyro-rvae train
+  pyro-rvae train --model VRNN --model.z_dim 32 --data my.npz --epochs 100 --out runs/mine
+  pyro-rvae train --model.prior mypkg.MyPrior --config run.yaml
+  pyro-rvae train --resume runs/mine""",
+    "evaluate": """examples:
+  pyro-rvae evaluate runs/mine
+  pyro-rvae evaluate runs/mine --num_particles 1000 --data other.npz --trust mypkg""",
+    "sample": """examples:
+  pyro-rvae sample runs/mine
+  pyro-rvae sample runs/mine --num 20 --length 128 --out mine.mid --program 52""",
+}
+
+
+def names(command: type) -> list[str]:
+    """The names of a command's settings."""
+    return [field.name for field in dataclasses.fields(command)]

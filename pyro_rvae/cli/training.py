@@ -1,0 +1,112 @@
+"""``pyro-rvae train``: the main job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import pyro.infer
+import torch
+
+from ..core import SequenceVAE
+from ..criticism import predictive_check, to_arviz, to_netcdf
+from ..data import Splits
+from ..infer import History, constant, cosine, fit, linear
+from ..infer.checkpoint import has_checkpoint
+from ..tasks import generate, save_pretrained
+from .choose import build_model, load_data
+from .pictures import draw_pictures
+from .report import is_music, judge, sample_length, write_samples
+from .rundir import RunDirectory, packages
+from .settings import Train
+
+__all__ = ["train"]
+
+DRAWS = 10  # of the latents, in the ArviZ file
+
+
+def train(settings: Train) -> int:
+    """Run the job; the exit code: 0, or 130 if it was interrupted (what was reached is saved)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        return _train(settings)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(settings: Train) -> int:
+    start = time.monotonic()
+    settings, run, splits, model = _begin(settings)
+    if not settings.quiet:
+        print(f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} weights, on {settings.data}: "
+              f"{splits.train.num_frames:,} frames to train on", flush=True)
+    history = _fit(settings, run, splits, model)
+    history.to_csv(run.path / "history.csv")
+    save_pretrained(model, run.path, **run.describe(settings))
+    if _interrupted(settings, history):
+        print(f"interrupted after {len(history)} of {settings.epochs} epochs; go on with: pyro-rvae train --resume "
+              f"{run.path}", file=sys.stderr)
+        return 130
+    figures, table = judge(model, splits.test, splits.train, num_particles=settings.num_particles, seed=settings.seed)
+    figures["predictive_check"] = _show(settings, run, splits, model, history)
+    run.write_json("metrics.json", {"model": type(model).__name__, "data": settings.data, "split": "test"} | figures
+                   | {"training": _training(settings, model, history), "seconds": time.monotonic() - start})
+    if not settings.quiet:
+        print(f"{table}\n\n{run.path}\n{run.listing()}")
+    return 0
+
+
+def _begin(settings: Train) -> tuple[Train, RunDirectory, Splits[Any], SequenceVAE]:
+    """A new run, or one to resume, with its data and its model as it stood before the first step."""
+    if settings.resume is None:
+        splits = load_data(settings)
+        model = build_model(settings.model or {}, splits.train, settings.seed)
+        return settings, RunDirectory.create(settings, model), splits, model
+    run = RunDirectory.open(settings.resume)
+    settings = run.settings(resume=settings.resume, quiet=settings.quiet, trust=settings.trust)
+    splits = load_data(settings)
+    model = build_model(settings.model, splits.train, settings.seed, allow=packages(settings.trust))
+    return settings, run, splits, model
+
+
+def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: SequenceVAE) -> History:
+    steps = settings.kl_steps
+    return fit(
+        model, splits.train, splits.valid, elbo=getattr(pyro.infer, settings.elbo)(), epochs=settings.epochs,
+        batch_size=settings.batch_size, lr=settings.lr, weight_decay=settings.weight_decay,
+        schedule=cosine() if settings.schedule == "cosine" else constant(), clip=settings.clip,
+        kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
+        ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
+        checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
+    )  # fmt: skip
+
+
+def _interrupted(settings: Train, history: History) -> bool:
+    """Whether the fit ended neither with its last epoch nor by its patience."""
+    waited = len(history) - history.best.epoch if len(history) else 0
+    return len(history) < settings.epochs and not (settings.patience is not None and waited >= settings.patience)
+
+
+def _training(settings: Train, model: SequenceVAE, history: History) -> dict[str, Any]:
+    """What metrics.json says of the training."""
+    return {"epochs": len(history), "best_epoch": history.best.epoch, "valid_elbo": -history.best.valid_elbo,
+            "weights": sum(p.numel() for p in model.parameters()), "seed": settings.seed,
+            "device": str(next(model.parameters()).device), "threads": torch.get_num_threads(),
+            "seconds": float(history["seconds"].sum())}
+
+
+def _show(settings: Train, run: RunDirectory, splits: Splits[Any], model: SequenceVAE,
+          history: History) -> dict[str, Any]:
+    """Samples, replications and pictures; what metrics.json says of the replications."""
+    train, test = splits.train, splits.test
+    length = settings.length or sample_length(train)
+    samples = generate(model, settings.num, None if model.static else length, seed=settings.seed)
+    write_samples(run.path / ("samples.mid" if is_music(train) else "samples.npz"), samples, train.kind)
+    check = predictive_check(model, test, num=settings.replicates, seed=settings.seed)
+    draws = min(DRAWS, settings.replicates)
+    to_netcdf(to_arviz(model, test, draws, replicates=check.replicates, seed=settings.seed),
+              run.path / "posterior_predictive.nc")
+    draw_pictures(run.path, splits, samples.numpy(), check, history)
+    return check.to_dict()

@@ -1,0 +1,95 @@
+"""The one place that knows which ArviZ is installed: 0.17 to 0.23 hold an InferenceData, 1.x an xarray
+DataTree.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..data.atomic import atomic
+
+__all__ = ["from_netcdf", "groups_of", "make", "to_netcdf"]
+
+
+def _arviz() -> tuple[Any, int]:
+    """ArviZ, and its major version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # 0.22 and 0.23 announce 1.0 when they are imported
+        import arviz
+    return arviz, _line(arviz.__version__)
+
+
+def _line(version: str) -> int:
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if major > 1 or (major == 0 and minor < 17):
+        raise RuntimeError(
+            f"pyro_rvae works with ArviZ 0.17 to 0.23 and 1.x, found {version}: "
+            "install another, for instance `pip install 'arviz>=0.17,<2'`."
+        )
+    return major
+
+
+def make(groups: dict[str, Any], attrs: dict[str, Any]) -> Any:
+    """An InferenceData (ArviZ 0.x) or a DataTree (1.x) of named xarray data sets."""
+    arviz, major = _arviz()
+    if major == 0:
+        return arviz.InferenceData(attrs=attrs, **groups)
+    import xarray
+
+    tree = xarray.DataTree.from_dict(groups)
+    tree.attrs.update(attrs)
+    return tree
+
+
+def groups_of(result: Any) -> dict[str, Any]:
+    """The named xarray data sets of either."""
+    if hasattr(result, "children"):
+        return {name: node.to_dataset() for name, node in result.children.items()}
+    if hasattr(result, "groups") and callable(result.groups):
+        return {name: result[name] for name in result.groups()}
+    raise TypeError(
+        f"expected ArviZ's InferenceData or an xarray DataTree, as to_arviz returns, got "
+        f"{type(result).__name__}."
+    )
+
+
+def to_netcdf(result: Any, path: str | Path) -> None:
+    """Write what :func:`~pyro_rvae.criticism.to_arviz` returned, compressed, as one netCDF file (through
+    h5netcdf).
+
+    The file takes the place of ``path`` whole or not at all. Either line of ArviZ reads what the other has
+    written.
+    """
+    import xarray
+
+    groups, attrs = groups_of(result), dict(result.attrs)
+    with tempfile.TemporaryDirectory(prefix="pyro_rvae_") as folder, atomic(path) as file:
+        part = Path(folder) / "part.nc"
+        xarray.Dataset(attrs=attrs).to_netcdf(part, mode="w", engine="h5netcdf")
+        for name, group in groups.items():
+            encoding = {
+                v: {"zlib": True, "complevel": 4} for v in group.data_vars if group[v].dtype.kind in "fiub"
+            }
+            group.to_netcdf(part, mode="a", group=name, engine="h5netcdf", encoding=encoding)
+        with part.open("rb") as written:
+            shutil.copyfileobj(written, file)
+
+
+def from_netcdf(path: str | Path) -> Any:
+    """Read a file of :func:`to_netcdf` into memory: an InferenceData (ArviZ 0.x) or a DataTree (1.x)."""
+    import h5netcdf
+    import xarray
+
+    try:
+        with h5netcdf.File(path, "r") as file:
+            names = list(file.groups)
+    except OSError as error:
+        raise ValueError(
+            f"{path} is no netCDF file that can be read ({error}): give one that to_netcdf wrote."
+        ) from None
+    groups = {name: xarray.load_dataset(path, group=name, engine="h5netcdf") for name in names}
+    return make(groups, xarray.load_dataset(path, engine="h5netcdf").attrs)

@@ -1,0 +1,99 @@
+"""Are these arguments that a model can be trained with? The errors that a user sees if not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import SequenceVAE
+from .callbacks import Checkpoint
+from .checkpoint import has_checkpoint
+
+__all__ = ["Settings", "check_data", "check_folder", "check_numbers"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``fit`` was asked for, checked."""
+
+    epochs: int
+    batch_size: int
+    schedule: Callable[[float], float]
+    clip: float | None
+    kl_weight: Callable[[int], float]
+    patience: int | None
+    ema: float | None
+    seed: int
+    valid_every: int
+    precision: str
+
+
+def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
+    """Counts, rates and functions."""
+    for name in ("epochs", "batch_size", "valid_every"):
+        _count(name, getattr(s, name))
+    if s.patience is not None:
+        _count("patience", s.patience, " or None")
+    _rate("lr", lr)
+    _rate("weight_decay", weight_decay, zero=True)
+    if s.clip is not None:
+        _rate("clip", s.clip, hint="; clip=None does not clip")
+    if s.ema is not None and not (isinstance(s.ema, float) and 0 < s.ema < 1):
+        raise ValueError(f"fit: ema must lie between 0 and 1 (a decay such as 0.999), or be None; got {s.ema!r}.")
+    if isinstance(s.seed, bool) or not isinstance(s.seed, int) or s.seed < 0:
+        raise ValueError(f"fit: seed must be an integer of at least 0, got {s.seed!r}.")
+    for name, part in (("schedule", s.schedule), ("kl_weight", s.kl_weight)):
+        if not callable(part):
+            raise TypeError(f"fit: {name} must be a function of one number, got {part!r}; for a fixed one give "
+                            f"rv.constant({part!r}).")
+
+
+def _count(name: str, value: Any, other: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"fit: {name} must be an integer of at least 1{other}, got {value!r}.")
+
+
+def _rate(name: str, value: Any, *, zero: bool = False, hint: str = "") -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        raise ValueError(f"fit: {name} must be a finite number {'of at least' if zero else 'above'} 0, "
+                         f"got {value!r}{hint}.")
+
+
+def check_data(model: SequenceVAE, data: Any, valid: Any, patience: int | None) -> None:
+    """Data sets that suit the model."""
+    _suits(model, data, "data")
+    if valid is not None:
+        _suits(model, valid, "valid")
+    elif patience is not None:
+        raise ValueError("fit: patience stops the training by the validation bound, so it needs valid=...")
+
+
+def _suits(model: SequenceVAE, data: Any, name: str) -> None:
+    if not hasattr(data, "batches"):
+        raise TypeError(f"fit: {name} must be a SequenceDataset or a StaticDataset, got {type(data).__name__}; wrap "
+                        "sequences with SequenceDataset.from_sequences([...]).")
+    if model.static == hasattr(data, "lengths"):
+        kinds = ("StaticDataset", "sequences over time") if model.static else ("SequenceDataset", "static rows")
+        raise ValueError(f"fit: {type(model).__name__} is trained on a {kinds[0]}, and {name} holds {kinds[1]}.")
+    width = getattr(model, "x_dim", None)
+    if width is not None and data.x_dim != width:
+        raise ValueError(f"fit: the model was built for frames of x_dim={width}, and {name} has x_dim={data.x_dim}; "
+                         f"build it with {type(model).__name__}.for_data(data).")
+
+
+def check_folder(checkpoint: Checkpoint | None, resume: bool) -> None:
+    """A folder in which no other run is lost. (What is in it is checked when it is read.)"""
+    if checkpoint is None:
+        if resume:
+            raise ValueError("fit: resume=True goes on from a checkpoint, so it needs checkpoint='folder'.")
+        return
+    folder = Path(checkpoint.folder)
+    if not resume and has_checkpoint(folder):
+        raise ValueError(f"fit: {folder} holds the checkpoint of another run, which would be lost. Give resume=True to "
+                         "go on with it, or another folder.")
+    if not resume and folder.is_file():
+        raise ValueError(f"fit: checkpoint must be a folder, and {folder} is a file; name another.")

@@ -1,0 +1,108 @@
+"""New data from a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro.poutine as poutine
+import torch
+from torch import Tensor, nn
+
+from ..core import SequenceVAE
+from ..core.sequence_vae import unregistered
+
+__all__ = ["generate", "reconstruct"]
+
+
+def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: int | None = None,
+             controls: Tensor | None = None, labels: Tensor | None = None, batch_size: int = 100) -> Tensor:
+    r"""Draws :math:`x_{1:T} \sim p(x, z)` by running the generative program freely.
+
+    The model is in evaluation mode meanwhile, and no gradient is kept.
+
+    Arguments:
+        num: sequences (items, of a static model).
+        length: frames of each; ``None`` for a static model.
+        seed: the draw is a function of it, and torch's own random state does not move. ``None``: that state is used.
+        controls: ``(num, length, control_dim)``, known inputs.
+        labels: ``(num, ...)``, known once a sequence.
+        batch_size: how many are drawn at a time.
+
+    Returns ``(num, length, x_dim)``, static ``(num, *event_shape)``, in the units of the data (the model's transform
+    is undone), on the CPU.
+
+    >>> generate(model, 4, 64, seed=0).shape  # doctest: +SKIP
+    torch.Size([4, 64, 88])
+    """
+    for name, value in {"num": num, "length": 1 if model.static and length is None else length,
+                        "batch_size": batch_size}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"generate: {name} must be an integer of at least 1, got {value!r}")
+    if model.static and length is not None:
+        raise ValueError(f"generate: {type(model).__name__} is static, its items have no length: leave length out")
+    for name, known in {"controls": controls, "labels": labels}.items():
+        if known is not None and len(known) != num:
+            raise ValueError(f"generate: {name} must have one row for each of {num} sequences, got {len(known)}")
+    device = next(model.parameters()).device
+    parts = []
+    with _evaluating(model), _seeded(seed, device):
+        for start in range(0, num, batch_size):
+            rows = slice(start, min(start + batch_size, num))
+            size = (rows.stop - start,) if length is None else (rows.stop - start, length)
+            given = {name: value[rows].to(device) for name, value in (("controls", controls), ("labels", labels))
+                     if value is not None}
+            trace = poutine.trace(model.model).get_trace(size=size, **given)
+            parts.append(_raw(model, trace.nodes["x"]["value"]))
+    return torch.cat(parts)
+
+
+def reconstruct(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, seed: int | None = None,
+                controls: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+    r"""Encodes and decodes: :math:`z \sim q(z \mid x)`, then :math:`x' \sim p(x \mid z)`, of the shape of x.
+
+    A model that feeds x back reads its own x' (given the latents, it runs freely).
+
+    Arguments:
+        x: ``(B, T, x_dim)`` in the model's units, as a batch of the data set holds it; with ``mask, controls, labels``.
+        seed: as for :func:`generate`.
+
+    Returns x' in the units of the data, on the CPU; what stands in the padding means nothing.
+    """
+    device = next(model.parameters()).device
+    known = {name: value.to(device) for name, value in (("controls", controls), ("labels", labels))
+             if value is not None}
+    x, mask = x.to(device), None if mask is None else mask.to(device)
+    with _evaluating(model), _seeded(seed, device):
+        posterior = poutine.trace(model.guide).get_trace(x, mask, **known)
+        size = tuple(x.shape[:1] if model.static else x.shape[:2])
+        program = poutine.trace(poutine.replay(model.model, posterior))
+        trace = program.get_trace(None, mask, size=size, **known)
+    return _raw(model, trace.nodes["x"]["value"])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off, no gradients, Pyro's parameter store left alone; each module's mode as it was afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad(), unregistered():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _raw(model: SequenceVAE, x: Tensor) -> Tensor:
+    return (x if model.transform is None else model.transform.inverse(x)).cpu()

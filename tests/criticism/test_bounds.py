@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import RenyiELBO
+from torch import nn
+
+import pyro_rvae as rv
+from pyro_rvae.criticism import Evaluation, evaluate, floors
+
+
+def test_with_the_exact_posterior_every_bound_is_the_evidence(gaussian):
+    found = evaluate(gaussian.Model(), gaussian.data, num_particles=7, batch_size=2)
+    exact = -gaussian.evidence.sum().item() / gaussian.data.num_frames
+    assert found.elbo == pytest.approx(exact, abs=1e-8)
+    assert found.iwae == pytest.approx(exact, abs=1e-8)
+    assert np.allclose(found.log_weights, gaussian.evidence[:, None], atol=1e-8)
+    assert np.allclose(found.effective_particles, 7)
+    assert found.reconstruction + found.kl == pytest.approx(found.elbo, abs=1e-12)
+    assert found.errors == pytest.approx({"elbo": 0, "iwae": 0}, abs=1e-8)
+
+
+def test_the_explicit_form_gives_the_same(gaussian):
+    with rv.explicit():
+        found = evaluate(gaussian.Model(), gaussian.data, num_particles=3)
+    assert np.allclose(found.log_weights, gaussian.evidence[:, None], atol=1e-8)
+
+
+def test_bounds_are_ordered_with_a_wrong_guide(gaussian):
+    found = evaluate(gaussian.Model(spread=1.3, offset=0.2), gaussian.data, num_particles=2000)
+    exact = -gaussian.evidence.sum().item() / gaussian.data.num_frames
+    costs = [found.bound(k) for k in (1, 2, 5, 20, 100, 2000)]
+    assert costs[0] == found.elbo and costs[-1] == found.iwae
+    assert found.elbo > exact + 0.1
+    assert all(a > b - 3e-3 for a, b in zip(costs, costs[1:], strict=False))
+    assert costs[1] < costs[0] - 0.02
+    assert costs[-1] == pytest.approx(exact, abs=4 * found.errors["iwae"] + 2e-3)
+
+
+def test_the_mean_weight_is_unbiased(gaussian):
+    found = evaluate(gaussian.Model(spread=1.2), gaussian.data, num_particles=4000)
+    weights = np.exp(found.log_weights - gaussian.evidence.numpy()[:, None])
+    error = weights.std(-1, ddof=1) / 4000**0.5
+    assert (np.abs(weights.mean(-1) - 1) < 3.5 * error).all()
+
+
+def test_pyros_own_importance_bound_stays_below_the_evidence(gaussian):
+    model, batch = gaussian.Model(spread=1.3, offset=0.2), gaussian.data.padded()
+    renyi = RenyiELBO(alpha=0, num_particles=50, vectorize_particles=True, max_plate_nesting=1)
+    bounds = [-renyi.loss(model.model, model.guide, *batch) for _ in range(20)]
+    assert np.mean(bounds) < gaussian.evidence.sum().item()
+    ours = -evaluate(model, gaussian.data, num_particles=1000).bound(50) * gaussian.data.num_frames
+    assert np.mean(bounds) == pytest.approx(ours, abs=4 * np.std(bounds) / 20**0.5 + 0.05)
+
+
+@pytest.mark.parametrize("Model", [rv.VRNN, rv.DMM, rv.VRAE, rv.RVAE, rv.STORN])
+def test_chunks_padding_and_company_do_not_matter(Model, rolls):
+    model = Model.for_data(rolls.train, z_dim=2, h_dim=6, dropout=0.2)
+    whole = evaluate(model, rolls.test, num_particles=9, seed=4)
+    cut = evaluate(model, rolls.test, num_particles=9, seed=4, batch_size=2, max_bytes=9000)
+    assert np.allclose(whole.log_weights, cut.log_weights, atol=1e-10)
+    more = evaluate(model, rolls.test, num_particles=12, seed=4)
+    assert np.allclose(whole.log_weights, more.log_weights[:, :9], atol=1e-10)
+    other = evaluate(model, rolls.test, num_particles=9, seed=5)
+    assert not np.allclose(whole.log_weights, other.log_weights, atol=1e-3)
+
+
+def test_it_leaves_no_trace(rolls):
+    model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6, dropout=0.5)
+    model.recurrence.eval()
+    state = torch.random.get_rng_state()
+    first, second = (evaluate(model, rolls.test, num_particles=2) for _ in range(2))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert model.training and model.likelihood.training and not model.recurrence.training
+    assert len(pyro.get_param_store()) == 0
+    assert np.array_equal(first.log_weights, second.log_weights)
+
+
+def test_static_models_count_items():
+    data = rv.data.StaticDataset((torch.rand(12, 5) < 0.4).double())
+    found = evaluate(rv.VAE.for_data(data, z_dim=2, h_dim=8), data, num_particles=5, train=data)
+    assert found.num_frames == 12 and "12 items" in repr(found) and "Nats per item" in repr(found)
+    assert set(found.floors) == {"independent"}
+
+
+def test_missing_elements(rolls):
+    values = rolls.train.values.clone()
+    values[::3, 1] = torch.nan
+    data = rv.data.SequenceDataset(values, rolls.train.lengths)
+    assert np.isfinite(
+        evaluate(rv.VRNN.for_data(data, z_dim=2, h_dim=6), data, num_particles=3).log_weights
+    ).all()
+
+
+class Coin(rv.SequenceVAE):
+    """z_t ~ Bernoulli(0.3);  x_t ~ N(z_t, 1);  q(z_t) = Bernoulli(0.5): not made from Gaussian noise."""
+
+    def generative(self, steps):
+        for t in steps:
+            z = t.sample("z", lambda: dist.Bernoulli(torch.tensor([0.3])).to_event(1))
+            t.sample("x", lambda z: dist.Normal(z, 1.0).to_event(1), z)
+
+    def inference(self, steps, x):
+        for t in steps:
+            t.sample("z", lambda g: dist.Bernoulli(torch.full_like(g, 0.5)).to_event(1), t.at(x))
+
+
+def test_discrete_latents_against_the_sum():
+    data = rv.data.SequenceDataset(torch.randn(9, 1), [4, 5])
+    found = evaluate(Coin(), data, num_particles=3000, max_bytes=2000)
+    x = data.values[:, 0]
+    parts = torch.stack(
+        [
+            p.log() + dist.Normal(z, 1.0).log_prob(x)
+            for z, p in ((0.0, torch.tensor(0.7)), (1.0, torch.tensor(0.3)))
+        ]
+    )
+    exact = -parts.logsumexp(0).mean().item()
+    assert found.iwae == pytest.approx(exact, abs=4 * found.errors["iwae"] + 1e-3)
+    again = evaluate(Coin(), data, num_particles=3000, max_bytes=2000)
+    assert np.array_equal(found.log_weights, again.log_weights)
+
+
+class SharedMean(rv.SequenceVAE):
+    """m ~ N(0, prior_scale^2) once a data set;  z ~ N(0, 1) a step;  x_t ~ N(z_t + m, 1)."""
+
+    def __init__(self, prior_scale=1.0):
+        super().__init__()
+        self.prior_scale, self.num_sequences = prior_scale, 50
+
+    def shared(self):
+        pyro.sample("m", dist.Normal(torch.zeros(1), self.prior_scale).to_event(1))
+
+    def generative(self, steps):
+        m = steps.shared["m"]
+        for t in steps:
+            z = t.sample("z", lambda: dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            t.sample("x", lambda z, m: dist.Normal(z + m, 1.0).to_event(1), z, t.hold(m))
+
+    def inference(self, steps, x):
+        for t in steps:
+            t.sample("z", lambda x: dist.Normal(0.5 * x, 0.7).to_event(1), t.at(x))
+
+
+def test_shared_sites_stay_out_of_the_bounds():
+    data = rv.data.SequenceDataset(torch.randn(9, 1), [4, 5])
+    narrow, wide = (evaluate(SharedMean(scale), data, num_particles=400) for scale in (1.0, 3.0))
+    assert np.array_equal(narrow.log_weights, wide.log_weights)
+    q = dist.Normal(0.0, nn.functional.softplus(torch.tensor(-2.0)))
+    for found, scale in ((narrow, 1.0), (wide, 3.0)):
+        assert found.shared_kl == pytest.approx(
+            torch.distributions.kl_divergence(q, dist.Normal(0.0, scale)).item(), abs=0.15
+        )
+    assert "shared_kl" in narrow.to_dict()
+
+
+def test_loaded_splits_bring_their_floors(rolls):
+    model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
+    found = evaluate(model, rolls.test, num_particles=3)
+    assert found.floors == floors(rolls.train, rolls.test)
+    assert evaluate(model, rolls.test.subset([0, 1]), num_particles=3).floors.keys() == found.floors.keys()
+    unknown = rv.data.SequenceDataset(rolls.test.values, rolls.test.lengths)
+    assert evaluate(model, unknown, num_particles=3).floors == {}
+    assert evaluate(model, unknown, num_particles=3, train=rolls.train).floors == found.floors
+
+
+def test_the_table_and_the_dictionary():
+    weights = np.array([[-9.0, -10.0], [-20.0, -20.0]])
+    found = Evaluation(
+        weights,
+        np.array([8.0, 17.0]),
+        np.array([1.5, 3.0]),
+        np.array([4, 6]),
+        {"independent": 4.0, "markov": 2.5},
+        name="VRNN",
+    )
+    assert repr(found).splitlines() == [
+        "VRNN: 2 sequences, 10 frames. Nats per frame; lower is better.",
+        "                                nats/frame  below independent  below Markov",
+        "  ELBO (2 particles)                 2.950             +1.050        -0.450",
+        "  IWAE-2                             2.938             +1.062        -0.438",
+        "  reconstruction (2 particles)       2.500",
+        "  KL (2 particles)                   0.450",
+        "  independent floor                  4.000",
+        "  Markov floor                       2.500",
+    ]
+    figures = found.to_dict()
+    assert json.loads(json.dumps(figures)) == figures
+    assert figures["elbo_2"] == 2.95 and figures["elbo_2_below_markov"] == pytest.approx(-0.45)
+    assert "iwae_2" in figures and figures["num_frames"] == 10
+
+
+def test_what_cannot_be_evaluated_is_refused(rolls):
+    model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
+    with pytest.raises(
+        TypeError, match="one data set .* got Splits: pass one of its sides, such as data.test"
+    ):
+        evaluate(model, rolls)
+    with pytest.raises(TypeError, match="got Tensor: wrap arrays"):
+        evaluate(model, torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="num_particles must be an integer of at least 1, got 0"):
+        evaluate(model, rolls.test, num_particles=0)
+    with pytest.raises(ValueError, match="model of sequences, the data set holds rows without time"):
+        evaluate(model, rv.data.StaticDataset(torch.zeros(3, 4)))
+    with pytest.raises(ValueError, match="built for frames of x_dim=4"):
+        evaluate(model, rv.data.SequenceDataset(torch.zeros(3, 2), [3]))
+    with pytest.raises(ValueError, match="bound with 9 particles can't be had from 2"):
+        evaluate(model, rolls.test, num_particles=2).bound(9)
+
+
+def test_a_latent_that_the_guide_forgets_is_named(rolls):
+    class Forgetful(Coin):
+        def inference(self, steps, x):
+            pass
+
+    with pytest.raises(ValueError, match=r"only the model has \['z'\].*sample every latent"):
+        evaluate(Forgetful(), rv.data.SequenceDataset(torch.randn(4, 1), [4]), num_particles=2)
