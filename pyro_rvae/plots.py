@@ -24,8 +24,10 @@ PITCHES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭",
 BLACK = (1, 3, 6, 8, 10)
 TICKS: dict[str, Sequence[str]] = {
     "pitch classes": PITCHES,
-    "harmonic intervals": ("8ve", "m2", "M2", "m3", "M3", "P4", "TT", "P5", "m6", "M6", "m7", "M7"),
-    "melodic intervals": [f"{step:+d}" if step % 3 == 0 else "" for step in range(-12, 13)],
+    "harmonic intervals": ("8", "m2", "M2", "m3", "M3", "P4", "TT", "P5", "m6", "M6", "m7", "M7"),
+    "melodic intervals": [
+        f"{step:+d}" if step and step % 3 == 0 else "0" * (step == 0) for step in range(-12, 13)
+    ],
 }
 
 
@@ -61,7 +63,7 @@ def _tidy(axes: Any, title: str = "", *, grid: str = "y", colour: str = INK) -> 
     if grid:
         axes.grid(axis=grid, color=PALE, linewidth=0.9)
     axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", fontsize=11, color=colour)
+    axes.set_title(title, loc="left", fontsize=10.5, color=colour)
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -217,13 +219,13 @@ def piano_rolls(
     for i, piece in enumerate(pieces):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.set_xlim(0, frames)
-        _keyboard(axes, low, high, len(piece), quarter * bar)
+        _keyboard(axes, low, high, len(piece), quarter * bar, _every(-(-frames // (quarter * bar))))
         _notes(axes, piece, lowest)
         axes.set_title(titles[i] if titles else f"{i + 1}", loc="left", fontsize=11, color=INK)
         if i % columns:
             axes.tick_params(labelleft=False)
         if i + columns >= len(pieces):
-            axes.set_xlabel(f"bars of {bar} quarters", color=GREY, fontsize=10)
+            axes.set_xlabel(f"bars of {bar} quarters", color=GREY, fontsize=10, loc="left")
     _title(figure, title)
     figure.text(0.995, 0.985, "■ highest voice", color=DATA, fontsize=10, ha="right", va="top")
     return figure
@@ -237,7 +239,7 @@ def _range(pieces: list[Array], lowest: int) -> tuple[int, int]:
     return min(int(used[0]) - 2, int(used[-1]) - 10), max(int(used[-1]) + 2, int(used[0]) + 10)
 
 
-def _keyboard(axes: Any, low: int, high: int, length: int, bar: int) -> None:
+def _keyboard(axes: Any, low: int, high: int, length: int, bar: int, every: int) -> None:
     """Rows of keys, octave labels and bar lines, as far as the piece goes."""
     axes.set_ylim(low - 0.5, high + 0.5)
     pitches = range(low, high + 1)
@@ -249,11 +251,15 @@ def _keyboard(axes: Any, low: int, high: int, length: int, bar: int) -> None:
     axes.vlines(range(0, length + 1, bar), low - 0.5, high + 0.5, color=PALE, linewidth=0.9, zorder=1)
     axes.set_yticks(octaves, [f"C{p // 12 - 1}" for p in octaves])
     bars = -(-length // bar)
-    every = next(step for step in (1, 2, 4, 8, 16, 32, 64, 128, 10**9) if bars / step <= 12)
     axes.set_xticks([b * bar for b in range(0, bars, every)], [str(b + 1) for b in range(0, bars, every)])
     _tidy(axes, grid="")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)
+
+
+def _every(bars: int) -> int:
+    """Bars from one label to the next."""
+    return next(step for step in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, bars) if bars / step <= 12)
 
 
 def _notes(axes: Any, piece: Array, lowest: int) -> None:
@@ -324,7 +330,7 @@ def _distribution(axes: Any, check: Any, name: str, *, legend: bool) -> None:
         axes.stairs(share, edges, color=colour, label=label, **({"fill": True} | style))
         axes.axvline(values.mean(), color=colour, linewidth=1.6, linestyle=(0, (2, 2)), zorder=4)
     verdict, colour = _agreement(p)
-    _tidy(axes, f"{name}  (p = {p:.2f})\n", colour=colour)
+    _tidy(axes, f"{name} (p = {p:.2f})\n", colour=colour)
     axes.text(
         0,
         1.04,
@@ -359,7 +365,7 @@ def _bars(axes: Any, check: Any, name: str, *, legend: bool) -> None:
     _tidy(axes, name)
     ticks = TICKS.get(name)
     if ticks is not None and len(ticks) == len(place):
-        axes.set_xticks(place, ticks)
+        axes.set_xticks(place, ticks, fontsize=9)
     axes.margins(x=0.02)
     if legend:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, loc="upper right")
