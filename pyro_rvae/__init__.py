@@ -9,7 +9,7 @@ A model is its equations: two loop bodies, ``generative`` and ``inference``. See
     print(rv.evaluate(model, data.test))
 """
 
-from . import core, criticism, data, distributions, infer, models, nn, priors, tasks, testing
+from . import core, criticism, data, distributions, infer, models, nn, plots, priors, tasks, testing
 from .core import Anneal, SequenceVAE, Steps, annealed, explicit, given, given_noise, shift, trusted
 from .criticism import evaluate
 from .distributions import (
@@ -24,7 +24,7 @@ from .distributions import (
     Poisson,
     StudentT,
 )
-from .infer import History, Loss, fit
+from .infer import Callback, Checkpoint, History, Loss, TrainingDiverged, fit
 from .models import DMM, RVAE, STORN, VAE, VRAE, VRNN, GatedNormal
 from .nn import (
     GRU,
@@ -43,16 +43,17 @@ from .nn import (
     linear_scan,
 )
 from .priors import StandardNormal
-from .tasks import generate
+from .tasks import from_pretrained, generate, save_pretrained
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DMM", "GRU", "LSTM", "MLP", "RNN", "RVAE", "STORN", "VAE", "VRAE", "VRNN", "Anneal",
-    "AutoregressiveBernoulli", "Backward", "Bernoulli", "Bidirectional", "Categorical", "Causal", "CodeReader",
-    "Combiner", "Conditional", "Encoder", "Family", "Forward", "GatedNormal", "GatedTransition", "GaussianChain",
-    "History", "Loss", "Normal", "Pointwise", "Poisson", "Reader", "SequenceVAE", "StandardNormal", "Steps",
-    "StudentT", "annealed", "core", "criticism", "data", "distributions", "evaluate", "explicit", "fit", "generate",
-    "given", "given_noise", "infer", "linear_scan", "models", "nn", "priors", "shift", "tasks", "testing",
+    "AutoregressiveBernoulli", "Backward", "Bernoulli", "Bidirectional", "Callback", "Categorical", "Causal",
+    "Checkpoint", "CodeReader", "Combiner", "Conditional", "Encoder", "Family", "Forward", "GatedNormal",
+    "GatedTransition", "GaussianChain", "History", "Loss", "Normal", "Pointwise", "Poisson", "Reader",
+    "SequenceVAE", "StandardNormal", "Steps", "StudentT", "TrainingDiverged", "annealed", "core", "criticism",
+    "data", "distributions", "evaluate", "explicit", "fit", "from_pretrained", "generate", "given", "given_noise",
+    "infer", "linear_scan", "models", "nn", "plots", "priors", "save_pretrained", "shift", "tasks", "testing",
     "trusted",
 ]
