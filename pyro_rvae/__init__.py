@@ -11,7 +11,7 @@ A model is its equations: two loop bodies, ``generative`` and ``inference``. See
 
 from . import core, criticism, data, distributions, infer, models, nn, plots, priors, tasks, testing
 from .core import Anneal, SequenceVAE, Steps, annealed, explicit, given, given_noise, shift, trusted
-from .criticism import evaluate
+from .criticism import evaluate, latent_use, predictive_check, to_arviz
 from .distributions import (
     AutoregressiveBernoulli,
     Bernoulli,
@@ -54,6 +54,6 @@ __all__ = [
     "GatedTransition", "GaussianChain", "History", "Loss", "Normal", "Pointwise", "Poisson", "Reader",
     "SequenceVAE", "StandardNormal", "Steps", "StudentT", "TrainingDiverged", "annealed", "core", "criticism",
     "data", "distributions", "evaluate", "explicit", "fit", "from_pretrained", "generate", "given", "given_noise",
-    "infer", "linear_scan", "models", "nn", "plots", "priors", "save_pretrained", "shift", "tasks", "testing",
-    "trusted",
+    "infer", "latent_use", "linear_scan", "models", "nn", "plots", "predictive_check", "priors",
+    "save_pretrained", "shift", "tasks", "testing", "to_arviz", "trusted",
 ]

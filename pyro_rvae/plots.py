@@ -176,7 +176,8 @@ def _weight(axes: Any, epoch: Array, weight: Array) -> None:
 
 def _verdict(best: tuple[float, float], floors: dict[str, float], unit: str, *, validated: bool) -> str:
     epoch, cost = best
-    text = f"{'Validation' if validated else 'Training'} bound {cost:.2f} nats per {unit} after {epoch:.0f} epochs"
+    which = "Validation" if validated else "Training"
+    text = f"{which} bound {cost:.2f} nats per {unit} after {epoch:.0f} epoch" + "s" * (epoch != 1)
     if floors:
         name, floor = min(floors.items(), key=lambda item: item[1])
         text += f", {abs(floor - cost):.2f} {'below' if cost < floor else 'above'} the {_floor_name(name)}"
@@ -277,7 +278,7 @@ def _notes(axes: Any, piece: Array, lowest: int) -> None:
         axes.add_collection(PolyCollection(boxes, facecolors=colour, edgecolors="none", zorder=3))
 
 
-# ------------------------------------------------------------------------------------------------ predictive check
+# -------------------------------------------------------------------------------- predictive check
 def predictive_plot(check: Any, *, title: str | None = None) -> Any:
     """Statistics of the data beside those of what the model makes.
 
@@ -334,7 +335,7 @@ def _distribution(axes: Any, check: Any, name: str, *, legend: bool) -> None:
     axes.text(
         0,
         1.04,
-        f"data {observed.mean():.2f}, model {replicated.mean():.2f}: {verdict}",
+        f"data {_short(observed.mean())}, model {_short(replicated.mean())}: {verdict}",
         fontsize=9,
         color=GREY,
         transform=axes.transAxes,
@@ -343,6 +344,10 @@ def _distribution(axes: Any, check: Any, name: str, *, legend: bool) -> None:
     axes.set_ylim(bottom=0)
     if legend:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, handlelength=1.2)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.095 else f"{value:.3f}"
 
 
 def _agreement(p: float) -> tuple[str, str]:
@@ -363,10 +368,10 @@ def _bars(axes: Any, check: Any, name: str, *, legend: bool) -> None:
         place, means.mean(0), "o", color=MODEL, markersize=5, label="model, 90% of replicates", zorder=4
     )
     _tidy(axes, name)
-    ticks = TICKS.get(name)
-    if ticks is not None and len(ticks) == len(place):
-        axes.set_xticks(place, ticks, fontsize=9)
+    ticks = TICKS.get(name, check.features)
+    if ticks is not None and len(ticks) == len(place) <= 25:
+        axes.set_xticks(place, ticks, fontsize=8.5)
     axes.margins(x=0.02)
     if legend:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, loc="upper right")
-        axes.set_ylim(top=1.15 * axes.get_ylim()[1])
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])

@@ -5,7 +5,8 @@ from .arviz import from_netcdf, to_arviz, to_netcdf
 from .bounds import Evaluation, evaluate
 from .floors import floors
 from .latents import LatentUse, latent_use
-from .predictive import PredictiveCheck, Replicates, free_running, one_step, predictive_check
+from .predictive import PredictiveCheck, predictive_check
+from .replicates import Replicates, free_running, one_step
 
 __all__ = [
     "Evaluation",

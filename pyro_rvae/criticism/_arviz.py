@@ -1,4 +1,4 @@
-"""The one place that knows which ArviZ is installed: 0.17 to 0.23 hold an InferenceData, 1.x an xarray
+"""The one place that knows which ArviZ is installed: 0.20 to 0.23 hold an InferenceData, 1.x an xarray
 DataTree.
 """
 
@@ -25,10 +25,10 @@ def _arviz() -> tuple[Any, int]:
 
 def _line(version: str) -> int:
     major, minor = (int(part) for part in version.split(".")[:2])
-    if major > 1 or (major == 0 and minor < 17):
+    if major > 1 or (major == 0 and minor < 20):
         raise RuntimeError(
-            f"pyro_rvae works with ArviZ 0.17 to 0.23 and 1.x, found {version}: "
-            "install another, for instance `pip install 'arviz>=0.17,<2'`."
+            f"pyro_rvae works with ArviZ 0.20 to 0.23 and 1.x, found {version}: "
+            "install another, for instance `pip install 'arviz>=0.20,<2'`."
         )
     return major
 

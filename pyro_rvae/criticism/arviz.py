@@ -13,19 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._arviz import from_netcdf, make, to_netcdf
-from .particles import (
-    check_count,
-    check_data,
-    chunks,
-    criticising,
-    draw,
-    elementwise,
-    groups,
-    in_batch,
-    repeatable,
-    sites,
-)
-from .predictive import Replicates, free_running, observed_sequences
+from .chunks import check_count, check_data, chunks, criticising, groups, lengths_of
+from .particles import draw, elementwise, in_batch, repeatable, sites
+from .replicates import Replicates, free_running, observed_sequences
 
 __all__ = ["from_netcdf", "to_arviz", "to_netcdf"]
 
@@ -46,26 +36,21 @@ def to_arviz(
 ) -> Any:
     """Everything of a model and a data set that ArviZ can look at.
 
-    ====================
-    =========================================================================================== group
-    contents ====================
-    ===========================================================================================
-    posterior             the latents, drawn from the guide: ``(chain, draw, sequence, time, z_dim)``
-    posterior_predictive  x, by ``predictive``: ``(chain, draw, sequence, time, feature)`` log_likelihood x,
-    by sequence: ``log p(x_n | z)``, ``(chain, draw, sequence)`` sample_stats          log_p = log p(x_n, z),
-    log_q = log q(z | x_n), log_weight = log_p - log_q, by sequence observed_data         x: ``(sequence,
-    time, feature)`` constant_data         mask, lengths, and labels, controls where there are any
-    ====================
-    ===========================================================================================
+    - ``posterior``: the latents, drawn from the guide, ``(chain, draw, sequence, time, z_dim)``.
+    - ``posterior_predictive``: x, drawn by ``predictive``, ``(chain, draw, sequence, time, feature)``.
+    - ``log_likelihood``: x, by sequence, ``log p(x_n | z)``, ``(chain, draw, sequence)``.
+    - ``sample_stats``: by sequence, ``log_p = log p(x_n, z)``, ``log_q = log q(z | x_n)`` and
+      ``log_weight = log_p - log_q``.
+    - ``observed_data``: x, ``(sequence, time, feature)``.
+    - ``constant_data``: mask, lengths, and labels and controls where there are any.
 
     Padding is NaN, with the mask beside it in constant_data; so are missing elements of x (within the mask).
     x is in the units of the raw data, densities are of the data that the model saw. Static data have no time.
     What is drawn once a data set has dimensions ``(chain, draw, ...)``.
 
     The draws are variational: independent draws from the guide, in one "chain"; so the attributes of each
-        group say.
-    R-hat and effective sample sizes by autocorrelation mean nothing for them; ``log_weight`` is what corrects
-    them.
+    group say. R-hat and effective sample sizes by autocorrelation mean nothing for them; ``log_weight`` is
+    what corrects them.
 
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`.
@@ -127,8 +112,7 @@ def _version() -> str:
 
 
 def _check_replicates(replicates: Replicates, data: Any, num_draws: int) -> None:
-    lengths = data.lengths.numpy() if hasattr(data, "lengths") else np.ones(len(data))
-    if not np.array_equal(replicates.lengths, lengths) or replicates.values.shape[2] != data.x_dim:
+    if not np.array_equal(replicates.lengths, lengths_of(data)) or replicates.values.shape[2] != data.x_dim:
         raise ValueError(
             f"replicates must be of this data set ({len(data)} sequences, {data.num_frames} frames, "
             f"x_dim {data.x_dim}), got {replicates!r} with x_dim {replicates.values.shape[2]}."
@@ -173,7 +157,7 @@ def _draws(
 
 def _values(site: Any) -> Array:
     """A site's values, NaN in the padding: ``(k, B, *event)``; of a shared site ``(k, *event)``."""
-    value, (_, mask) = site["value"], elementwise(site["fn"])
+    value, (_, mask) = site["value"], elementwise(site)
     if not in_batch(site):
         value = value.reshape(len(value), *site["fn"].event_shape)
     elif mask is not None:

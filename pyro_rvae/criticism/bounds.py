@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .chunks import check_count, check_data, chunks, criticising, groups, lengths_of
 from .floors import floors
-from .particles import check_count, check_data, chunks, criticising, draw, groups, repeatable
+from .particles import draw, repeatable
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -19,8 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Evaluation:
-    r"""What :func:`evaluate` found. Every cost is in nats per frame (of static data: per item), lower is
-    better.
+    r"""What :func:`evaluate` found: costs in nats per frame (of static data: per item), lower is better.
 
     With importance weights :math:`w_{ni} = p(x_n, z_{ni}) / q(z_{ni} \mid x_n)` of K particles of each
     sequence n, and F frames in all,
@@ -85,8 +85,7 @@ class Evaluation:
         return float(self.kls.sum() / self.num_frames)
 
     def sequence_bounds(self, k: int | None = None) -> Array:
-        """``(N,)``: each sequence's bound with k particles (default: all), a log-density in nats: higher is
-        better.
+        """Each sequence's bound ``(N,)`` with k particles (default: all), a log-density in nats.
 
         For k < K it is the mean over the K // k disjoint blocks of k particles.
         """
@@ -107,9 +106,9 @@ class Evaluation:
 
     @property
     def errors(self) -> dict[str, float]:
-        """Monte Carlo standard errors of ``elbo`` and ``iwae`` (not of the choice of test sequences), NaN if
-        K = 1.
+        """Monte Carlo standard errors of ``elbo`` and ``iwae``; NaN with one particle.
 
+        They don't tell how much another choice of test sequences would change the figures.
         That of IWAE is by the delta method: that of the mean weight over the mean weight.
         """
         k, log_w = self.num_particles, self.log_weights
@@ -198,20 +197,17 @@ def evaluate(
 
     The K particles of a sequence stand in a plate around guide and model, so they are drawn and scored at
     once, in chunks of sequences (sorted by length) and particles that fit in about ``max_bytes``. The
-    importance weights are
-    per sequence: log-mean-exp over its particles, then the sum over sequences is divided by the frames of
-        all.
+    importance weights are per sequence: log-mean-exp over its particles, then the sum over sequences is
+    divided by the frames of all.
 
     What the figures depend on: model, data, ``num_particles`` and ``seed``. Where all latents are made from
-        Gaussian
-    noise, each draw has its own (seed, site, sequence, particle), so ``batch_size``, ``max_bytes``, padding,
-    device, and what else is drawn don't matter but for rounding, and the first draws stay the same when
-    ``num_particles`` grows. Other latents (discrete, Gamma, ...) are drawn anew for another chunking: the
-    same to Monte Carlo error.
+    Gaussian noise, each draw has its own (seed, site, sequence, particle), so ``batch_size``, ``max_bytes``,
+    padding, device, and what else is drawn don't matter but for rounding, and the first draws stay the same
+    when ``num_particles`` grows. Other latents (discrete, Gamma, ...) are drawn anew for another chunking:
+    the same to Monte Carlo error.
 
     Nothing else is touched: the model is in eval mode inside and is put back as it was; torch's random state
-        and
-    Pyro's parameter store are left alone.
+    and Pyro's parameter store are left alone. A KL weight around the call has no effect.
 
     What is drawn once a data set (``shared``) is drawn from its guide once for each particle, and its own KL
     is left out of the bounds (``shared_kl`` reports it): they are bounds on :math:`\log E_{q(s)}\, p(x_n \mid
@@ -252,13 +248,12 @@ def evaluate(
             sums[0, rows] -= draws.likelihood.double().sum(0).cpu().numpy()
             sums[1, rows] += (draws.posterior - draws.prior).double().sum(0).cpu().numpy()
             shared += draws.shared.tolist()
-    lengths = data.lengths.numpy() if hasattr(data, "lengths") else np.ones(len(data), dtype=np.int64)
     train = getattr(data, "reference", None) if train is None else train
     return Evaluation(
         log_weights,
         reconstructions=sums[0] / num_particles,
         kls=sums[1] / num_particles,
-        lengths=lengths,
+        lengths=lengths_of(data),
         floors=floors(train, data) if train is not None else {},
         shared_kl=float(np.mean(shared)),
         name=type(model).__name__,

@@ -13,21 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .particles import (
-    Chunk,
-    check_count,
-    check_data,
-    chunks,
-    criticising,
-    draw,
-    elementwise,
-    groups,
-    in_batch,
-    like_of,
-    repeatable,
-    replay,
-    sites,
-)
+from .chunks import Chunk, check_count, check_data, chunks, criticising, groups, like_of
+from .particles import draw, elementwise, in_batch, log_prob, repeatable, replay, sites
 
 __all__ = ["LatentUse", "latent_use"]
 
@@ -131,18 +118,16 @@ def latent_use(
 
     - **KL** of the guide from the prior, in all and by dimension.
     - **Active units** (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, section 5.2): a dimension u is
-    active if
-      :math:`\mathrm{Var}_x\big(E_{q(z \mid x)}[z_u]\big) > 0.01`. Where the latent has a step, the variance
-      is over all frames of all sequences, and the mean is that of the conditional law averaged over the draws
-      of the path; the variance that those draws add to it is taken off again. A latent that merely repeats a
-      prior which reads :math:`x_{t-1}` counts as active too: the KL tells.
+      active if :math:`\mathrm{Var}_x\big(E_{q(z \mid x)}[z_u]\big) > 0.01`. Where the latent has a step, the
+      variance is over all frames of all sequences, and the mean is that of the conditional law averaged over
+      the draws of the path; the variance that those draws add to it is taken off again. A latent that merely
+      repeats a prior which reads :math:`x_{t-1}` counts as active too: the KL tells.
     - **Shuffling**: each sequence is scored with the latents that the guide drew for another one. Sequences
-    are sorted
-      by length and cut into batches; within a batch the latents move on by one sequence (nobody keeps his
-      own). Both scores are of the frames that both sequences have, with the rest masked. Labels, controls and
-      what is drawn once a data set stay. Where a model reads :math:`x_{t-1}`, the score is :math:`\log p(x_t
-      \mid x_{<t}, z)`, so the cost is what z tells beyond the past; in VRAE that may be little although z is
-      used.
+      are sorted by length and cut into batches; within a batch the latents move on by one sequence (nobody
+      keeps his own). Both scores are of the frames that both sequences have, with the rest masked. Labels,
+      controls and what is drawn once a data set stay. Where a model reads :math:`x_{t-1}`, the score is
+      :math:`\log p(x_t \mid x_{<t}, z)`, so the cost is what z tells beyond the past; in VRAE that may be
+      little although z is used.
 
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`.
@@ -191,7 +176,7 @@ def latent_use(
 def _by_dimension(sums: _Sums, guide: Any, model: Any) -> None:
     stated = sites(model)
     for name, site in sites(guide).items():
-        q, p = elementwise(site["fn"])[0], elementwise(stated[name]["fn"])[0] if name in stated else None
+        q, p = elementwise(site)[0], elementwise(stated[name])[0] if name in stated else None
         if not in_batch(site) or q is None or p is None:
             continue
         try:
@@ -204,9 +189,9 @@ def _by_dimension(sums: _Sums, guide: Any, model: Any) -> None:
 def _columns(values: Tensor, site: Any) -> Array:
     """Numbers of a site, without its padding: ``(k, frames, d)``."""
     shape = site["value"].shape
-    mask = elementwise(site["fn"])[1]
+    mask = elementwise(site)[1]
     values = values.expand(shape).double()
-    inside = torch.ones(shape, dtype=torch.bool) if mask is None else mask.expand(shape).cpu()
+    inside = torch.ones(shape, dtype=torch.bool, device="cpu") if mask is None else mask.expand(shape).cpu()
     if not site["fn"].event_dim:
         values, inside = values.unsqueeze(-1), inside.unsqueeze(-1)
     return values.cpu()[:, inside[0, ..., 0]].flatten(1, -2).numpy()
@@ -259,5 +244,5 @@ def _rolled(guide: Any) -> Any:
 def _likelihood(model: Any, chunk: Chunk, guide: Any) -> Tensor:
     trace = replay(model, chunk, guide)
     observed = sites(trace, observed=True).values()
-    terms = (site["fn"].log_prob(site["value"]) for site in observed if in_batch(site))
+    terms = (log_prob(site) for site in observed if in_batch(site))
     return sum(terms, like_of(model).new_zeros(())).double()

@@ -115,10 +115,14 @@ def pitch_classes(x: Array, lowest: int = LOWEST) -> Array:
 
 def intervals(x: Array) -> Array:
     """Shares of the intervals between all pairs of keys that sound together, modulo the octave, ``(12,)``."""
-    on = (x > 0).astype(np.float64)
-    lower, upper = np.triu_indices(x.shape[1], 1)
-    together = (on.T @ on)[lower, upper]  # frames in which both sound
-    return _shares(np.bincount((upper - lower) % 12, weights=together, minlength=12))
+    frames, keys = np.nonzero(x > 0)
+    counts = np.zeros(12)
+    for apart in range(1, len(keys)):  # pairs of a frame stand at most as far apart as the frame has notes
+        same = frames[apart:] == frames[:-apart]
+        if not same.any():
+            break
+        counts += np.bincount((keys[apart:] - keys[:-apart])[same] % 12, minlength=12)
+    return _shares(counts)
 
 
 def consonance(x: Array) -> float:

@@ -184,5 +184,5 @@ def test_an_arviz_outside_the_supported_lines(version, rolls, monkeypatch):
     monkeypatch.setattr(
         sys.modules["arviz"] if "arviz" in sys.modules else _arviz._arviz()[0], "__version__", version
     )
-    with pytest.raises(RuntimeError, match=f"0.17 to 0.23 and 1.x, found {version}"):
+    with pytest.raises(RuntimeError, match=f"0.20 to 0.23 and 1.x, found {version}"):
         to_arviz(rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=4), rolls.test, 1)

@@ -11,7 +11,7 @@ from pyro.infer import RenyiELBO
 from torch import nn
 
 import pyro_rvae as rv
-from pyro_rvae.criticism import Evaluation, evaluate, floors
+from pyro_rvae.criticism import Evaluation, evaluate, floors, latent_use, one_step, predictive_check, to_arviz
 
 
 def test_with_the_exact_posterior_every_bound_is_the_evidence(gaussian):
@@ -160,6 +160,8 @@ def test_shared_sites_stay_out_of_the_bounds():
 
 
 def test_loaded_splits_bring_their_floors(rolls):
+    loaded = rv.data.bach_chorales()
+    assert loaded.valid.reference is loaded.train and loaded.test.subset([0]).reference is loaded.train
     model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
     found = evaluate(model, rolls.test, num_particles=3)
     assert found.floors == floors(rolls.train, rolls.test)
@@ -203,6 +205,10 @@ def test_what_cannot_be_evaluated_is_refused(rolls):
         evaluate(model, rolls)
     with pytest.raises(TypeError, match="got Tensor: wrap arrays"):
         evaluate(model, torch.zeros(3, 4))
+    with pytest.raises(
+        TypeError, match="evaluate needs a SequenceVAE, got SequenceDataset: the model comes first"
+    ):
+        evaluate(rolls.test, model)
     with pytest.raises(ValueError, match="num_particles must be an integer of at least 1, got 0"):
         evaluate(model, rolls.test, num_particles=0)
     with pytest.raises(ValueError, match="model of sequences, the data set holds rows without time"):
@@ -211,6 +217,39 @@ def test_what_cannot_be_evaluated_is_refused(rolls):
         evaluate(model, rv.data.SequenceDataset(torch.zeros(3, 2), [3]))
     with pytest.raises(ValueError, match="bound with 9 particles can't be had from 2"):
         evaluate(model, rolls.test, num_particles=2).bound(9)
+
+
+def test_a_kl_weight_around_the_call_is_in_no_figure(rolls):
+    model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
+    with rv.annealed(0.1):
+        weighted = evaluate(model, rolls.test, num_particles=2)
+    assert np.array_equal(weighted.log_weights, evaluate(model, rolls.test, num_particles=2).log_weights)
+
+
+def test_data_in_other_units_are_refused():
+    raw = rv.data.SequenceDataset(torch.randn(30, 1) * 7, [20, 10])
+    data = rv.data.Splits(raw, raw, raw).standardize()
+    model = rv.VRNN.for_data(data.train, z_dim=1, h_dim=4)
+    assert "in the units of the transformed data" in repr(evaluate(model, data.test, num_particles=1))
+    for other in (raw, rv.data.Splits(raw, raw, raw).normalize().test):
+        with pytest.raises(ValueError, match="VRNN was made for data in other units"):
+            evaluate(model, other)
+
+
+@pytest.mark.parametrize(
+    "criticise",
+    [
+        lambda m, x: evaluate(m, x, num_particles=2),
+        latent_use,
+        lambda m, x: predictive_check(m, x, num=2),
+        lambda m, x: to_arviz(m, x, 2, predictive=one_step),
+    ],
+)
+@pytest.mark.parametrize("Model", [rv.VRNN, rv.DMM, rv.VRAE, rv.RVAE, rv.STORN])
+def test_nothing_is_made_on_the_default_device(criticise, Model, rolls):
+    model = Model.for_data(rolls.train, z_dim=2, h_dim=6)
+    with torch.device("meta"):
+        criticise(model, rolls.test)
 
 
 def test_a_latent_that_the_guide_forgets_is_named(rolls):

@@ -10,7 +10,8 @@ import torch
 
 import pyro_rvae as rv
 from pyro_rvae.criticism import latent_use
-from pyro_rvae.criticism.particles import Chunk, criticising, draw
+from pyro_rvae.criticism.chunks import Chunk, criticising
+from pyro_rvae.criticism.particles import draw
 
 SLOPES, SPREAD = torch.tensor([1.5, 0.0, 0.4]), torch.tensor([0.5, 1.0, 0.8])
 

@@ -1,0 +1,135 @@
+"""Cutting a data set and its particles into chunks that fit memory; looking at a model without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core.sequence_vae import unregistered
+
+__all__ = ["Chunk", "check_count", "check_data", "chunks", "criticising", "groups", "lengths_of", "like_of"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some sequences of the data set and some of their particles."""
+
+    batch: Any  # rv.data.Batch, on the model's device
+    numbers: list[int]  # of its sequences in the data set
+    particles: range
+
+
+@contextmanager
+def criticising(model: Any) -> Iterator[None]:
+    """Look at a model and leave no trace: eval mode (restored module by module), no gradient, torch's random
+    state forked, nothing in Pyro's parameter store.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=list(devices)), unregistered():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def check_data(model: Any, data: Any, caller: str) -> None:
+    """Refuse what is no data set, and a data set without time for a model with it (or the reverse)."""
+    if not (hasattr(model, "model") and hasattr(model, "guide") and hasattr(model, "static")):
+        raise TypeError(f"{caller} needs a SequenceVAE, got {type(model).__name__}: the model comes first.")
+    if not hasattr(data, "padded"):
+        hint = (
+            "pass one of its sides, such as data.test"
+            if hasattr(data, "test")
+            else "wrap arrays in rv.data.SequenceDataset(values, lengths)"
+        )
+        raise TypeError(
+            f"{caller} needs one data set (SequenceDataset or StaticDataset), got "
+            f"{type(data).__name__}: {hint}."
+        )
+    if bool(model.static) == hasattr(data, "lengths"):
+        needs, got = (
+            ("rows without time", "sequences") if model.static else ("sequences", "rows without time")
+        )
+        raise ValueError(
+            f"{type(model).__name__} is a model of {needs}, the data set holds {got}: pass a "
+            f"{'StaticDataset' if model.static else 'SequenceDataset'}."
+        )
+    ours, theirs = model.transform, data.transform
+    if ours is not None and (
+        theirs is None
+        or not all(
+            torch.allclose(getattr(ours, part).cpu(), getattr(theirs, part).to(ours.loc.dtype))
+            for part in ("loc", "scale")
+        )
+    ):
+        raise ValueError(
+            f"{type(model).__name__} was made for data in other units: transform the data set as its "
+            "training data were, with data.transformed(model.transform) on the raw ones."
+        )
+
+
+def lengths_of(data: Any) -> NDArray[np.int64]:
+    """Frames of each sequence ``(N,)``; a row of static data is one."""
+    found: NDArray[np.int64] = (
+        data.lengths.numpy() if hasattr(data, "lengths") else np.ones(len(data), dtype=np.int64)
+    )
+    return found
+
+
+def check_count(value: Any, name: str, least: int = 1) -> None:
+    """Refuse what is no integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+
+
+def groups(data: Any, batch_size: int, least: int = 1) -> list[list[int]]:
+    """Numbers of the sequences, sorted by length, in batches; a last one under ``least`` joins another."""
+    order = data.lengths.argsort(stable=True).tolist() if hasattr(data, "lengths") else list(range(len(data)))
+    cut = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(cut) > 1 and len(cut[-1]) < least:
+        cut[-2:] = [cut[-2] + cut[-1]]
+    return cut
+
+
+def chunks(
+    model: Any,
+    data: Any,
+    num_particles: int,
+    together: list[list[int]],
+    max_bytes: int,
+    *,
+    whole: bool = False,
+) -> Iterator[Chunk]:
+    """Every (sequence, particle) once, from batches of sequences.
+
+    A chunk's activations take about ``max_bytes``, but never less than what one particle of one sequence
+    needs (of one batch, where batches must stay ``whole``).
+    """
+    like = like_of(model)
+    # numbers a frame, if every layer's output were kept
+    width = data.x_dim + sum(p.shape[0] for p in model.parameters() if p.dim() > 1)
+    for group in together:
+        frames = int(data.lengths[group].max()) if hasattr(data, "lengths") else 1
+        each = frames * width * like.element_size()
+        size = len(group) if whole else min(len(group), max(1, max_bytes // each))
+        at_once = max(1, max_bytes // (each * size))
+        for i in range(0, len(group), size):
+            numbers = group[i : i + size]
+            batch = data.padded(numbers).to(like.device)
+            for start in range(0, num_particles, at_once):
+                yield Chunk(batch, numbers, range(start, min(start + at_once, num_particles)))
+
+
+def like_of(model: Any) -> Tensor:
+    """A tensor with the model's device and dtype."""
+    return next((p.detach() for p in model.parameters()), torch.empty(0, device="cpu"))
