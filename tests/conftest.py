@@ -1,4 +1,4 @@
-"""Every test starts from the same state: float64, a seed, an empty parameter store, Pyro's validation on."""
+"""Every test starts from the same state: float64, one thread, a seed, an empty parameter store, validation on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,9 @@ import pytest
 import torch
 from pyro.distributions import is_validation_enabled
 
-IGNORED = [
-    "error",
-    # pyro.ops.jit and pyro.nn.module still use torch.jit, which torch 2.9 and later deprecate on Python 3.14
-    "ignore:`torch.jit.*` is deprecated:DeprecationWarning",
-    "ignore:`torch.jit.*` is not supported:DeprecationWarning",
-]
 
-
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     torch.set_default_dtype(torch.float64)  # module-scoped fixtures run before `clean`
-    stated = config.getini("filterwarnings")
-    for line in IGNORED:
-        if line not in stated:
-            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_unconfigure() -> None:

@@ -1,7 +1,8 @@
 """The six models once more, in plain torch from the papers: log p(x, z) and log q(z | x) of one sequence.
 
 Nothing here goes through a body, a reading of the loop, a family or a causal part: only networks (as functions) and
-the raw weights of the recurrence are taken from the model. ``x (T, x_dim)`` is binary, ``z (T, z_dim)`` or ``(z_dim,)``.
+the raw weights of the recurrence are taken from the model. ``x (T, x_dim)`` is binary; ``z`` is ``(T, z_dim)``, or
+``(z_dim,)`` once a sequence.
 """
 
 from __future__ import annotations

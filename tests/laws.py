@@ -113,7 +113,8 @@ def padding_never_matters(model: rv.SequenceVAE, x: Tensor, mask: Tensor, fill: 
         same(iwae(whole[:, i]), iwae(apart[:, 0]), f"padding: IWAE bound of sequence {i}")
         for name, value in its.items():
             ours = latents[name][i]
-            same(ours[: value.shape[1]] if ours.dim() > 1 else ours, value[0], f"padding: latent {name} of sequence {i}")
+            ours = ours[: value.shape[1]] if ours.dim() > 1 else ours
+            same(ours, value[0], f"padding: latent {name} of sequence {i}")
         loss, gradient = loss_and_gradients(model, Trace_ELBO(), alone, explicit=explicit, sequences=one, **mine)
         losses += loss
         for name, value in gradient.items():

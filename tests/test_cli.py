@@ -41,13 +41,13 @@ def write(path: str, values: np.ndarray, **more: Any) -> str:
 
 @pytest.fixture
 def music() -> str:
-    """12 sequences of 8 frames on 88 keys."""
-    return write("music.npz", np.random.default_rng(0).random((96, 88)) < 0.06)
+    """20 sequences of 8 frames on 88 keys."""
+    return write("music.npz", np.random.default_rng(0).random((160, 88)) < 0.06)
 
 
 @pytest.fixture
 def real() -> str:
-    """The same of 3 real numbers, far from mean 0 and deviation 1."""
+    """12 sequences of 8 frames of 3 real numbers, far from mean 0 and deviation 1."""
     return write("real.npz", 50 + 5 * np.random.default_rng(0).standard_normal((96, 3)))
 
 
@@ -157,6 +157,7 @@ def test_samples(music: str, capsys: pytest.CaptureFixture[str], refused: Failur
     assert main(["train", "--data", music, "--out", "run", "--quiet", *TINY]) == 0
     assert main(["sample", "run"]) == 0
     assert "8 samples of (5, 88): run/samples-0.mid" in capsys.readouterr().out
+    os.rename(music, "moved.npz")  # samples need no data
     assert main(["sample", "run", "--num", "1", "--length", "9", "--out", "a.mid", "--seed", "1"]) == 0
     assert read_midi("a.mid").shape == (9, 88)
     assert "must end in .mid or .npz, got 'a.wav'" in refused("sample", "run", "--out", "a.wav")
@@ -290,6 +291,26 @@ def test_what_cannot_be_done_as_asked(words: list[str], what: str, refused: Fail
     assert not Path("runs").exists(), "nothing is left behind"
 
 
+@pytest.mark.parametrize(("words", "what"), [
+    (["--model", "VAE"], "VAE is trained on a StaticDataset, and data holds sequences over time"),
+    (["--device", "cuda:7"], "torch finds no GPU"),
+])
+def test_a_run_that_cannot_begin_leaves_nothing(words: list[str], what: str, music: str, refused: Failure) -> None:
+    if "--device" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert what in refused("train", "--data", music, "--out", "run", *words, *TINY)
+    assert not Path("run").exists()
+
+
+def test_labels_and_controls_of_test_sequences_go_into_samples() -> None:
+    generator = np.random.default_rng(0)
+    np.savez("known.npz", values=generator.random((160, 4)) < 0.5, lengths=np.full(20, 8),
+             controls=generator.random((160, 2)), labels=np.arange(20))
+    assert main(["train", "--data", "known.npz", "--out", "run", "--model", "RVAE", "--quiet", *TINY]) == 0
+    with np.load("run/samples.npz") as file:
+        assert file["lengths"].tolist() == [8, 8]
+
+
 def test_an_unknown_key_in_yaml(refused: Failure) -> None:
     Path("run.yaml").write_text("epohcs: 3\n")
     assert "'epohcs', which is no option (did you mean --epochs?)" in refused("train", "--config", "run.yaml")
@@ -334,6 +355,8 @@ def test_integers_need_a_kind(refused: Failure) -> None:
     write("counts.npz", np.random.default_rng(0).integers(0, 9, (96, 3)))
     assert "may be counts or categories" in refused("train", "--data", "counts.npz", "--out", "run", *TINY)
     assert main(["train", "--data", "counts.npz", "--kind", "counts", "--out", "run", "--quiet", *TINY]) == 0
+    assert main(["sample", "run", "--out", "new.npz"]) == 0
+    assert rv.data.load("new.npz").train.kind == "counts"
     assert main(["train", "--data", "counts.npz", "--kind", "categories", "--classes", "9", "--out", "codes", "--quiet",
                  *TINY]) == 0
 

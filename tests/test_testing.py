@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo import MASK, ZOO, B, H, T, X, Z
 
 import pyro_rvae as rv
+from pyro_rvae.distributions import conditional
 from pyro_rvae.testing import check_model
 
 GOOD = [name for name in ZOO if name != "path-prior"]
@@ -85,7 +86,7 @@ class Wide(rv.RVAE):
 
     def __init__(self) -> None:
         super().__init__(X, Z, H)
-        self.posterior = rv.conditional(rv.Normal, self.encoder.out_dim, Z + 1)
+        self.posterior = conditional(rv.Normal, self.encoder.out_dim, Z + 1)
 
 
 class Unmasked(rv.DMM):
@@ -108,7 +109,7 @@ class Narrow(rv.RVAE):
 
     def __init__(self) -> None:
         super().__init__(X, Z, H)
-        self.likelihood = rv.conditional(rv.Bernoulli, H, 1)
+        self.likelihood = conditional(rv.Bernoulli, H, 1)
 
 
 class NeedsData(rv.RVAE):

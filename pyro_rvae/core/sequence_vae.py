@@ -13,12 +13,12 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from .handlers import known_values, trust
+from .checks import check_arguments
+from .handlers import known_values
 from .steps import Steps
 
 __all__ = ["SequenceVAE", "SharedPosterior"]
@@ -153,7 +153,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             controls: ``(B, T, control_dim)``, known inputs at each step.
             labels: ``(B, ...)``, known once a sequence.
         """
-        x, batch, length = self._check(x, mask, size, controls, labels)
+        x, batch, length = check_arguments(self, x, mask, size, controls, labels)
         register(self)
         shared = self._shared(self.shared, batch)
         with pyro.plate("batch", batch, dim=-1):
@@ -166,7 +166,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         """The inference program; arguments as for :meth:`model`, x is needed."""
         if x is None:
             raise ValueError(f"{type(self).__name__}.guide needs x; to generate, call model(size=(B, T)).")
-        checked, batch, length = self._check(x, mask, None, controls, labels)
+        checked, batch, length = check_arguments(self, x, mask, None, controls, labels)
         assert checked is not None
         register(self)
         shared = self._shared(getattr(self, "shared_posterior", None), batch)
@@ -226,54 +226,6 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         return {name: site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1)
                 for name, site in trace.trace.nodes.items()
                 if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"}
-
-    def _check(self, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None, controls: Tensor | None,
-               labels: Tensor | None) -> tuple[Tensor | None, int, int]:
-        """Batch size and length; x with its padding cleared, so that nothing there is ever read."""
-        name = type(self).__name__
-        if x is None and size is None:
-            raise ValueError(f"{name}.model needs data x (B, T, x_dim), or size=(B, T) to generate.")
-        rank = 2 if self.static else 3
-        if x is not None and (not isinstance(x, Tensor) or x.dim() < rank or (not self.static and x.dim() > rank)):
-            shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{name}: expected x as a tensor "
-                             f"{'(B, *event_shape)' if self.static else '(B, T, x_dim)'}, got {shape}.")
-        batch, length = (size[0], size[-1]) if size is not None else x.shape[:2]  # type: ignore[union-attr]
-        if x is not None and (x.shape[0] != batch or (not self.static and x.shape[1] > length)):
-            raise ValueError(f"{name}: size={size} must have x's batch size and at least its length; "
-                             f"x is {tuple(x.shape)}.")
-        x_dim = getattr(self, "x_dim", None)
-        if x is not None and x_dim is not None and x.shape[-1] != x_dim:
-            raise ValueError(f"{name} was built for frames of x_dim={x_dim}, got x {tuple(x.shape)}.")
-        for what, given in (("mask", mask), ("controls", controls)):
-            if given is not None and given.shape[:2] != (batch, length):
-                raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, "
-                                 f"got {tuple(given.shape)}.")
-        if labels is not None and labels.shape[0] != batch:
-            raise ValueError(f"{name}: labels must have one row a sequence, {batch}; got {tuple(labels.shape)}.")
-        if mask is not None and mask.dtype != torch.bool:
-            raise ValueError(f"{name}: mask must be boolean, True where a sequence has a frame; got {mask.dtype}.")
-        if trust() is None and is_validation_enabled():
-            _check_values(name, x, mask)
-        if x is not None and mask is not None:
-            inside = mask[:, : x.shape[1]].unsqueeze(-1)
-            x = torch.where(inside, x, torch.zeros_like(x))
-        return x, batch, length
-
-
-def _check_values(name: str, x: Tensor | None, mask: Tensor | None) -> None:
-    if mask is not None and mask.device.type != "meta":
-        wrong = (mask[:, 1:] & ~mask[:, :-1]).any(-1) | ~mask[:, 0]
-        if bool(wrong.any()):
-            raise ValueError(f"{name}: each row of mask must be True, then False (padding at the end, at least one "
-                             f"frame); row {int(wrong.nonzero()[0])} is not. A gap inside a sequence is NaN in x.")
-    if x is not None and x.device.type != "meta" and x.is_floating_point():
-        infinite = x.isinf()
-        if mask is not None:
-            infinite = infinite & mask[:, : x.shape[1]].unsqueeze(-1)
-        if bool(infinite.any()):
-            raise ValueError(f"{name}: x is infinite at {tuple(infinite.nonzero()[0].tolist())} "
-                             "(sequence, step, element); a missing element is NaN.")
 
 
 class _Fill(nn.Module):

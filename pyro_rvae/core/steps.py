@@ -78,7 +78,9 @@ class Steps:
         if value is not None:
             value, present = self.gaps(value)
             self.check_support(fn, name, value, present)
-        return pyro.sample(name, self.law(fn, name, value is not None, present, None), obs=value)  # type: ignore[no-any-return]
+        new = pyro.sample(name, self.law(fn, name, value is not None, present, None), obs=value)
+        self.values[name] = new
+        return new  # type: ignore[no-any-return]
 
     def every(self, k: int) -> Steps:
         """A slower clock: its step j stands at frame ``j k`` and covers frames ``j k .. j k + k - 1``.
@@ -90,7 +92,8 @@ class Steps:
             raise ValueError(f"every(k): k must be an integer from 1 to the number of steps, {self.length}; got {k}.")
         if k not in self._clocks:
             mask = None if self.mask is None else self.mask[..., ::k]
-            self._clocks[k] = Steps(-(-self.length // k), {}, mask, controls=self.controls, labels=self.labels,
+            known: dict[str, Tensor | None] = {n: v for n, v in self.data.items() if n != "x"}  # from `given`
+            self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self.controls, labels=self.labels,
                                     shared=self.shared, like=self.like, stride=k * self.stride,
                                     frames=self._frames or self)
         return self._clocks[k]
@@ -101,6 +104,11 @@ class Steps:
             if clock._open:
                 raise RuntimeError("the body left `for t in steps` before its end (break or return inside the loop): "
                                    "a loop over time always runs through; a mask ends sequences early.")
+        drawn = set(self.values).union(*(clock.values for clock in self._clocks.values()))
+        for name in self.data.keys() - drawn:
+            raise ValueError(f"values are given for {name!r}, and no loop of the model samples a site of that name "
+                             f"(sampled: {sorted(drawn) or 'nothing'}). What is drawn once a sequence takes its value "
+                             f"from poutine.condition.")
 
     # -------------------------------------------------------------------------------------------- the readings
     def _explicit(self) -> Iterator[ExplicitStep]:
@@ -169,6 +177,9 @@ class Steps:
         if trust() is not None or value.device.type == "meta":
             return
         support = getattr(fn, "support", None)
+        if not value.is_floating_point() and "Bernoulli" in type(getattr(fn, "base_dist", fn)).__name__:
+            raise ValueError(f"{name} is {value.dtype}, and a Bernoulli takes 0.0 and 1.0 of floating point: pass "
+                             f"x.to(torch.get_default_dtype()).")
         element = getattr(support, "base_constraint", None)
         good = (element or support).check(value) if support is not None else None
         if good is None or bool(good.all()):

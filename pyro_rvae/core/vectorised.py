@@ -219,11 +219,13 @@ class AllSteps(Step):
     def __init__(self, steps: Steps, probe: Probe, rollout: Rollout | None) -> None:
         self.steps, self.probe, self.rollout = steps, probe, rollout
         self.drawn = rollout.values if rollout else {}
+        self._vias: list[Via] = []  # maps that the rollout has evaluated before
 
     def hold(self, value: Tensor) -> Tensor:
         return value.unsqueeze(-2)
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
+        self._vias.append(via)
         return via(self.steps.frame(sequence))
 
     def prev(self, name: str, init: Tensor, via: Via = same) -> Tensor:
@@ -233,6 +235,7 @@ class AllSteps(Step):
             return _Pending(name, init)  # type: ignore[return-value]
         else:
             seen = self.steps.seen(name, self.probe.sites.get(name))
+        self._vias.append(via)
         return via(shift(seen, init))
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
@@ -245,7 +248,8 @@ class AllSteps(Step):
         if name in self.drawn:
             law = self.rollout.laws.get(name) if self.rollout else None
             if law is None:
-                _refuse_dropout(conditional, name)
+                for part in (conditional, *self._vias):
+                    _refuse_dropout(part, name)
                 law = conditional(*inputs)
             return emit_drawn(self.steps, name, law, self.drawn[name])
         if site.value is not None:

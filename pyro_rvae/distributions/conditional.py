@@ -97,6 +97,7 @@ class Combiner(nn.Module):
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int = 200) -> None:
         super().__init__()
+        _need_features(self, in_dim, dim)
         self.latent, self.features = nn.Linear(dim, hidden), nn.Linear(in_dim - dim, hidden)
         self.output, self.family = nn.Linear(hidden, 2 * dim), Normal(dim)
 
@@ -128,6 +129,7 @@ class GaussianChain(nn.Module):
 
     def __init__(self, in_dim: int, dim: int, *, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
         super().__init__()
+        _need_features(self, in_dim, dim)
         self.net = MLP(in_dim - dim, 3 * dim, hidden=hidden, dropout=dropout)
 
     def coefficients(self, *features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,3 +151,10 @@ class GaussianChain(nn.Module):
         before = torch.cat([init.expand_as(z[..., 0, :]).unsqueeze(-2), z[..., :-1, :]], -2)
         loc = torch.addcmul(b, a, before)
         return z, dist.Normal(loc, s, validate_args=False).to_event(1)
+
+
+def _need_features(part: nn.Module, in_dim: int, dim: int) -> None:
+    if in_dim <= dim:
+        raise ValueError(f"{type(part).__name__} reads the previous latent, {dim} wide, and features beside it; the "
+                         f"model passes {in_dim} numbers in all. It suits a posterior, or a transition with skip "
+                         f"edges.")

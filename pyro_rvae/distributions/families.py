@@ -94,8 +94,8 @@ class Normal(Family):
     raw_scale: Tensor | None
 
     def __init__(self, dim: int, *, scale: float | None = None, learned: bool = False) -> None:
-        if scale is not None and not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"Normal: scale must be a positive number, got {scale}.")
+        if scale is not None and not (scale > MIN_SCALE and math.isfinite(scale)):
+            raise ValueError(f"Normal: scale must be a number above {MIN_SCALE}, got {scale}; standardise the data.")
         if learned and scale is None:
             raise ValueError("Normal: learned=True needs scale=..., the number to start from; "
                              "with scale=None the network already gives the scale.")
@@ -103,7 +103,7 @@ class Normal(Family):
         if scale is None:
             self.raw_scale = None
             return
-        raw = inverse_softplus(scale - MIN_SCALE if scale > 2 * MIN_SCALE else scale).expand(dim).clone()
+        raw = inverse_softplus(scale - MIN_SCALE).expand(dim).clone()
         if learned:
             self.raw_scale = nn.Parameter(raw)
         else:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from zoo import MASK, ZOO, B, H, T, X, Z
 
 import pyro_rvae as rv
+from pyro_rvae.distributions import conditional
 
 GAPS = [name for name, case in ZOO.items() if case.missing]
 
@@ -112,8 +113,8 @@ class TwoPasses(rv.SequenceVAE):
         self.x_dim, self.reader = X, rv.Reader(X, missing=True)
         self.x0 = nn.Parameter(torch.zeros(2 * X))
         self.prior = rv.priors.StandardNormal(0, Z)
-        self.likelihood = rv.conditional(rv.Bernoulli, Z, X, hidden=())
-        self.second, self.posterior = (rv.conditional(rv.Normal, 2 * X, Z, hidden=()) for _ in "yz")
+        self.likelihood = conditional(rv.Bernoulli, Z, X, hidden=())
+        self.second, self.posterior = (conditional(rv.Normal, 2 * X, Z, hidden=()) for _ in "yz")
 
     def generative(self, steps: rv.Steps) -> None:
         for t in steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pyro
@@ -14,9 +13,10 @@ import torch
 from laws import form
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
-from zoo import MASK, ZOO, B, H, T, X, Z
+from zoo import B, H, T, X, Z
 
 import pyro_rvae as rv
+from pyro_rvae.distributions import conditional
 
 BOTH = pytest.mark.parametrize("explicit", [False, True], ids=["vectorised", "explicit"])
 
@@ -29,7 +29,7 @@ class Body(rv.SequenceVAE):
         self.body = [body]
         self.z0 = nn.Parameter(torch.zeros(Z))
         self.prior = rv.priors.StandardNormal(0, Z)
-        self.likelihood = rv.conditional(rv.Bernoulli, Z, X, hidden=())
+        self.likelihood = conditional(rv.Bernoulli, Z, X, hidden=())
 
     def generative(self, steps: rv.Steps) -> None:
         self.body[0](self, steps)
@@ -149,6 +149,19 @@ def test_dropout_inside_a_bare_callable() -> None:
     run(body)
 
 
+def test_dropout_in_a_map_that_a_bare_callable_reads_through() -> None:
+    via = rv.MLP(Z, Z, hidden=(4,), dropout=0.5)
+
+    def body(m: Any, steps: Any) -> None:
+        for t in steps:
+            t.sample("z", lambda z: dist.StudentT(5.0, z, 1.0).to_event(1), t.prev("z", m.z0, via))
+
+    with pytest.raises(RuntimeError, match=r"site 'z': the dropout inside MLP would differ"):
+        run(body)
+    via.eval()
+    run(body)
+
+
 def test_a_path_drawn_at_once_is_given_to_one_reader() -> None:
     chain = rv.GaussianChain(Z + H, Z)
 
@@ -169,74 +182,6 @@ def test_a_part_that_needs_what_the_model_does_not_pass(explicit: bool) -> None:
         model.model(size=(B, T))
 
 
-# ------------------------------------------------------------------------------------------------------ data
-def vrnn() -> rv.VRNN:
-    return rv.VRNN(X, Z, H)
-
-
-def zeros(*shape: int) -> Tensor:
-    return torch.zeros(*(shape or (B, T, X)))
-
-
-@pytest.mark.parametrize(("x", "given", "message"), [
-    (zeros(B, T), {}, r"VRNN: expected x as a tensor \(B, T, x_dim\), got \(4, 6\)"),
-    (zeros(1, B, T, X), {}, r"expected x as a tensor \(B, T, x_dim\), got \(1, 4, 6, 5\)"),
-    ([[0.0]], {}, "expected x as a tensor.*got list"),
-    (zeros(B, T, X + 1), {}, r"built for frames of x_dim=5, got x \(4, 6, 6\)"),
-    (zeros(), {"mask": MASK[:, 1:]}, r"mask must start with \(B, T\) = \(4, 6\), got \(4, 5\)"),
-    (zeros(), {"mask": MASK.double()}, "mask must be boolean"),
-    (zeros(), {"mask": MASK.flip(1)}, "each row of mask must be True, then False.*row 1 is not"),
-    (zeros(), {"mask": torch.zeros(B, T, dtype=torch.bool)}, "at least one frame.*row 0"),
-    (zeros(), {"controls": zeros(B, T + 1, 2)}, r"controls must start with \(B, T\) = \(4, 6\), got \(4, 7, 2\)"),
-    (zeros(), {"labels": torch.zeros(3)}, r"labels must have one row a sequence, 4; got \(3,\)"),
-    (zeros(), {"size": (B, T - 1)}, "must have x's batch size and at least its length"),
-    (zeros(), {"size": (B + 1, T)}, "must have x's batch size and at least its length"),
-    (zeros().fill_(torch.inf), {}, r"x is infinite at \(0, 0, 0\).*a missing element is NaN"),
-    (None, {}, r"VRNN.model needs data x \(B, T, x_dim\), or size=\(B, T\)"),
-])
-def test_wrong_arguments(x: Any, given: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        vrnn().model(x, **given)
-    if x is not None and "size" not in given:
-        with pytest.raises(ValueError, match=message):
-            vrnn().guide(x, **given)
-
-
-def test_the_guide_needs_data() -> None:
-    with pytest.raises(ValueError, match=r"VRNN.guide needs x; to generate, call model\(size=\(B, T\)\)"):
-        vrnn().guide(None)
-
-
-def test_static_models_say_their_own_shape() -> None:
-    with pytest.raises(ValueError, match=r"expected x as a tensor \(B, \*event_shape\), got \(5,\)"):
-        rv.VAE(X, Z, H).model(zeros(X))
-
-
-@pytest.mark.parametrize(("likelihood", "x_dim", "bad", "message"), [
-    (rv.Bernoulli, X, 0.5, r"x holds 0.5 at \(1, 2, 0\).*outside the support of its likelihood Bernoulli"),
-    (rv.Bernoulli, X, 2.0, "x holds 2.0"),
-    (rv.Poisson, X, -1.0, "x holds -1.0.*Poisson"),
-    (rv.Poisson, X, 0.5, "x holds 0.5.*Poisson"),
-    (partial(rv.Categorical, classes=4), 2, 4, r"x holds 4 at \(1, 2, 0\).*Categorical.*another likelihood"),
-    (partial(rv.AutoregressiveBernoulli, hidden=10), X, 0.5, "x holds 0.5.*outside the support"),
-])
-@BOTH
-def test_data_outside_the_support(likelihood: Any, x_dim: int, bad: float, message: str, explicit: bool) -> None:
-    model = rv.RVAE(x_dim, Z, H, likelihood=likelihood)
-    x = torch.zeros(B, T, x_dim, dtype=torch.long if isinstance(bad, int) else torch.float64)
-    x[1, 2, 0] = bad
-    with form(explicit), pytest.raises(ValueError, match=message):
-        model.model(x)
-
-
-@BOTH
-def test_data_outside_the_support_are_welcome_in_the_padding(explicit: bool) -> None:
-    x = zeros()
-    x[~MASK] = 0.5
-    with form(explicit):
-        assert Trace_ELBO().loss(vrnn().model, vrnn().guide, x, MASK) > 0
-
-
 def test_a_guide_that_forgets_a_latent_is_reported() -> None:
     class Forgets(rv.RVAE):
         def inference(self, steps: rv.Steps, x: Tensor) -> None:
@@ -244,25 +189,19 @@ def test_a_guide_that_forgets_a_latent_is_reported() -> None:
 
     model = Forgets(X, Z, H)
     with pytest.warns(UserWarning, match="Found vars in model but not guide: {'z'}"):
-        Trace_ELBO().loss(model.model, model.guide, zeros())
+        Trace_ELBO().loss(model.model, model.guide, torch.zeros(B, T, X))
 
 
 def test_given_noise_refuses_what_is_no_gaussian() -> None:
     with rv.given_noise(0), pytest.raises(TypeError, match="given_noise can't draw from Bernoulli"):
-        poutine.trace(vrnn().model).get_trace(size=(B, T))
+        poutine.trace(rv.VRNN(X, Z, H).model).get_trace(size=(B, T))
 
 
 def test_loss_refuses_an_elbo_without_a_differentiable_loss() -> None:
     with pytest.raises(TypeError, match="Loss needs an ELBO with differentiable_loss.*RenyiELBO has none"):
-        rv.Loss(vrnn(), pyro.infer.RenyiELBO())
+        rv.Loss(rv.VRNN(X, Z, H), pyro.infer.RenyiELBO())
 
 
 def test_a_model_without_bodies_is_no_model() -> None:
     with pytest.raises(NotImplementedError):
         rv.SequenceVAE().model(size=(B, T))
-
-
-def test_trusted_data_are_not_checked() -> None:
-    x = zeros().fill_(0.5)
-    with rv.trusted(missing=False):
-        assert torch.isfinite(poutine.trace(ZOO["VRNN"].make().model).get_trace(x).log_prob_sum())

@@ -15,6 +15,7 @@ from torch import nn
 from zoo import ZOO, B, SharedScale, T
 
 import pyro_rvae as rv
+from pyro_rvae.distributions import conditional
 
 N = 6
 
@@ -68,7 +69,7 @@ class SharedWeights(rv.SequenceVAE):
 
     def __init__(self) -> None:
         super().__init__()
-        self.prior, self.posterior = rv.priors.StandardNormal(0, 2), rv.conditional(rv.Normal, 3, 2, hidden=())
+        self.prior, self.posterior = rv.priors.StandardNormal(0, 2), conditional(rv.Normal, 3, 2, hidden=())
 
     def shared(self) -> None:
         pyro.sample("w", dist.Normal(torch.zeros(3, 2), 1.0).to_event(2))

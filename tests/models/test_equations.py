@@ -39,8 +39,8 @@ def test_both_readings_equal_the_papers_equations(name: str, masked: bool, expli
         q = poutine.trace(poutine.condition(model.guide, values)).get_trace(x, mask)
     lengths = LENGTHS.tolist() if masked else [T] * B
     for i, length in enumerate(lengths):
-        cut = (lambda v, i=i, n=length: v[i, :n] if v.dim() == 3 else v[i])
-        log_p, log_q = EQUATIONS[name](model, cut(x), cut(z))
+        mine = [v[i, :length] if v.dim() == 3 else v[i] for v in (x, z)]
+        log_p, log_q = EQUATIONS[name](model, *mine)
         same(per_sequence(p)[i], log_p, f"{name}: log joint of sequence {i}")
         same(per_sequence(q)[i], log_q, f"{name}: log guide of sequence {i}")
 

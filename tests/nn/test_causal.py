@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import Attention
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
-from zoo import Attention
 
 import pyro_rvae as rv
 from pyro_rvae.nn import linear_scan

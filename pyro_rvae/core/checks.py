@@ -1,0 +1,111 @@
+"""What a model's arguments must be, and the messages that say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+
+from .handlers import trust
+
+__all__ = ["check_arguments"]
+
+
+def check_arguments(model: Any, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None,
+                    controls: Tensor | None, labels: Tensor | None) -> tuple[Tensor | None, int, int]:
+    """Batch size and length of a call; and x with its padding cleared, so that nothing there is ever read.
+
+    Shapes and types are always checked; values are where Pyro's validation is on and the data aren't ``trusted``.
+    """
+    name = type(model).__name__
+    if x is None and size is None:
+        raise ValueError(f"{name}.model needs data x (B, T, x_dim), or size=(B, T) to generate.")
+    if x is not None:
+        _check_frames(model, name, x)
+    batch, length = _sizes(model, name, x, size)
+    _check_companions(model, name, batch, length, mask, controls, labels)
+    if trust() is None and is_validation_enabled():
+        _check_mask(name, mask)
+        _check_values(model, name, x, mask)
+    if x is not None and mask is not None:
+        inside = mask[:, : x.shape[1]].unsqueeze(-1)
+        x = torch.where(inside, x, torch.zeros_like(x))
+    return x, batch, length
+
+
+def _check_frames(model: Any, name: str, x: Any) -> None:
+    """Rank, width and type of the data."""
+    x_dim = getattr(model, "x_dim", None)
+    whole = not model.static or x_dim is not None  # a static model of vectors has no further dims
+    rank = 2 if model.static else 3
+    if not isinstance(x, Tensor) or x.dim() < rank or (whole and x.dim() > rank):
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        expected = "(B, T, x_dim)" if not model.static else "(B, x_dim)" if whole else "(B, *event_shape)"
+        raise ValueError(f"{name}: expected x as a tensor {expected}, got {shape}.")
+    if x_dim is not None and x.shape[-1] != x_dim:
+        raise ValueError(f"{name} was built for frames of x_dim={x_dim}, got x {tuple(x.shape)}.")
+    if 0 in x.shape[:rank]:
+        raise ValueError(f"{name}: x is empty, {tuple(x.shape)}; at least one sequence of one frame is needed.")
+    codes = hasattr(model.reader, "classes")
+    if codes and x.dtype != torch.long:
+        raise ValueError(f"{name}: categories are integer codes, torch.long (-1 is missing), got x of {x.dtype}.")
+    if not codes and x.dtype in (torch.bool, torch.uint8):
+        raise ValueError(f"{name}: expected x of floating point, got {x.dtype}; pass x.to(torch.get_default_dtype()).")
+
+
+def _sizes(model: Any, name: str, x: Tensor | None, size: Any) -> tuple[int, int]:
+    """Sequences and steps of the call."""
+    if size is None:
+        assert x is not None
+        return x.shape[0], x.shape[1]
+    counts = (1, 2) if model.static else (2,)  # for static data a T says nothing
+    if not isinstance(size, tuple | list) or len(size) not in counts or not all(n >= 1 for n in size):
+        raise ValueError(f"{name}: size must be {'(B,)' if model.static else '(B, T)'}, positive integers; got {size}.")
+    if x is not None and (x.shape[0] != size[0] or (not model.static and x.shape[1] > size[1])):
+        raise ValueError(f"{name}: size={tuple(size)} must have x's batch size and at least its length; "
+                         f"x is {tuple(x.shape)}.")
+    return size[0], size[-1]
+
+
+def _check_companions(model: Any, name: str, batch: int, length: int, mask: Any, controls: Any, labels: Any) -> None:
+    for what, given in (("mask", mask), ("controls", controls), ("labels", labels)):
+        if given is not None and not isinstance(given, Tensor):
+            raise ValueError(f"{name}: {what} must be a tensor, got {type(given).__name__}.")
+        if given is not None and model.static and what != "labels":
+            raise ValueError(f"{name}: static data have no time, so {what} must be None; got {tuple(given.shape)}.")
+    for what, given in (("mask", mask), ("controls", controls)):
+        if given is not None and given.shape[:2] != (batch, length):
+            raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, got {tuple(given.shape)}.")
+    if labels is not None and (not labels.dim() or labels.shape[0] != batch):
+        raise ValueError(f"{name}: labels must have one row a sequence, {batch}; got {tuple(labels.shape)}.")
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError(f"{name}: mask must be boolean, True where a sequence has a frame; got {mask.dtype}.")
+
+
+def _check_mask(name: str, mask: Tensor | None) -> None:
+    if mask is None or mask.device.type == "meta":
+        return
+    wrong = (mask[:, 1:] & ~mask[:, :-1]).any(-1) | ~mask[:, 0]
+    if bool(wrong.any()):
+        raise ValueError(f"{name}: each row of mask must be True, then False (padding at the end, at least one "
+                         f"frame); row {int(wrong.nonzero()[0])} is not. A gap inside a sequence is NaN in x.")
+
+
+def _check_values(model: Any, name: str, x: Tensor | None, mask: Tensor | None) -> None:
+    """No infinities, and no code that its embedding doesn't have, where a sequence has a frame."""
+    if x is None or x.device.type == "meta":
+        return
+    classes = getattr(model.reader, "classes", None)
+    wrong = x.isinf() if classes is None else (x < -1) | (x >= classes)
+    if mask is not None:
+        wrong = wrong & mask[:, : x.shape[1]].unsqueeze(-1)
+    if not bool(wrong.any()):
+        return
+    where = tuple(wrong.nonzero()[0].tolist())
+    axes = "(sequence, element)" if model.static else "(sequence, step, element)"
+    if classes is None:
+        raise ValueError(f"{name}: x is infinite at {where} {axes}; a missing element is NaN.")
+    raise ValueError(f"{name}: x holds {int(x[where])} at {where} {axes}; its codes are 0..{classes - 1}, "
+                     "and -1 where one is missing.")
