@@ -22,16 +22,22 @@ NAMED = ("bach_chorales", "jsb_chorales", "nottingham", "piano_midi", "binarized
 NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 
-def load_data(settings: Train) -> Splits[Any]:
-    """The data that ``--data`` names, in the units to train on."""
-    splits = raw_data(settings.data, settings.kind, settings.classes, settings.split_seed)
+def load_data(settings: Train, *, static: bool) -> Splits[Any]:
+    """The data that ``--data`` names, in the units to train on.
+
+    :param static: whether they are for a model without time (images can be had as rows over time, or whole).
+    """
+    splits = raw_data(settings.data, settings.kind, settings.classes, settings.split_seed, static=static)
     if splits.train.kind != "real" or splits.train.transform is not None or settings.units == "raw":
         return splits
     return splits.standardize() if settings.units == "standardized" else splits.normalize()
 
 
-def raw_data(name: str, kind: Any = None, classes: int | None = None, seed: int = 0) -> Splits[Any]:
+def raw_data(name: str, kind: Any = None, classes: int | None = None, seed: int = 0, *,
+             static: bool = False) -> Splits[Any]:
     """A named data set, or a file."""
+    if name == "binarized_mnist":
+        return library.binarized_mnist(rows=not static)
     if name in NAMED:
         return getattr(library, name)()  # type: ignore[no-any-return]
     if Path(name).suffix not in (".npz", ".csv"):

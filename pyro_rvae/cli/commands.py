@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core import SequenceVAE
-from ..tasks import generate
 from .choose import load_data, raw_data
 from .parser import UsageError
-from .report import is_music, judge, sample_length, write_samples
+from .report import KEYS, draw_samples, judge, write_samples
 from .rundir import RunDirectory, write_json
-from .settings import Evaluate, Sample
+from .settings import Evaluate, Sample, Train
 from .training import train
 
 __all__ = ["evaluate", "sample", "train"]
@@ -23,10 +22,10 @@ def evaluate(settings: Evaluate) -> int:
     model = run.model(settings.trust)
     _check_ending(settings.out, ".json")
     trained = run.settings()
-    splits: Any = load_data(trained)
+    splits: Any = load_data(trained, static=model.static)
     data = getattr(splits, settings.split)
     if settings.data is not None:
-        other = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed)
+        other = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed, static=model.static)
         data = _in_units_of(model, getattr(other, settings.split), splits.train)
     figures, table = judge(model, data, splits.train, num_particles=settings.num_particles, seed=settings.seed)
     print(table)
@@ -51,20 +50,27 @@ def sample(settings: Sample) -> int:
     run = RunDirectory.open(settings.run)
     model = run.model(settings.trust)
     trained = run.settings()
-    train_split = load_data(trained).train
-    music = is_music(train_split)
+    test = _test_split(trained, model)
+    music = trained.kind == "binary" and getattr(model, "x_dim", None) == KEYS and not model.static
     _check_ending(settings.out, ".mid", ".npz")
     default = run.path / f"samples-{settings.seed}{'.mid' if music else '.npz'}"
     path = default if settings.out is None else Path(settings.out)
     if path.suffix == ".mid" and not music:
-        raise UsageError(f"MIDI is for piano rolls (88 binary keys), and this run's data are {train_split.kind} with "
-                         f"x_dim={train_split.x_dim}: give --out FILE.npz")
-    length = settings.length or trained.length or sample_length(train_split)
-    samples = generate(model, settings.num, None if model.static else length, seed=settings.seed)
-    write_samples(path, samples, train_split.kind, **({"tempo": settings.tempo, "program": settings.program}
-                                                      if path.suffix == ".mid" else {}))
+        raise UsageError(f"MIDI is for piano rolls ({KEYS} binary keys), and this run's data are {trained.kind} with "
+                         f"x_dim={model.x_dim}: give --out FILE.npz")
+    samples = draw_samples(model, test, settings.num, settings.length or trained.length, settings.seed)
+    midi = {"tempo": settings.tempo, "program": settings.program} if path.suffix == ".mid" else {}
+    write_samples(path, samples, trained.kind, trained.classes, **midi)
     print(f"{len(samples)} samples of {tuple(samples.shape[1:])}: {path}")
     return 0
+
+
+def _test_split(trained: Train, model: SequenceVAE) -> Any:
+    """The data that the run was tested on, for their labels and controls; None if they are not there any more."""
+    try:
+        return load_data(trained, static=model.static).test
+    except (ValueError, OSError):
+        return None
 
 
 def _check_ending(out: str | None, *endings: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from .settings import EXAMPLES, Evaluate, Sample, Train, names
+from .settings import EXAMPLES, LR, MAIN_LR, Evaluate, Sample, Train, names
 
 __all__ = ["COMMANDS", "UsageError", "overview", "parse", "parser_for", "similar"]
 
@@ -66,6 +66,8 @@ def parse(words: Sequence[str]) -> Any:
     if command == "train":
         settings["model"] = _model(settings["model"], parts)
         _check_resume(settings)
+        if settings["lr"] is None:
+            settings["lr"] = LR if "class_path" in settings["model"] else MAIN_LR
     _check_numbers(settings)
     return COMMANDS[command](**settings)
 

@@ -17,7 +17,7 @@ from .report import is_music
 __all__ = ["draw_pictures"]
 
 Array = NDArray[Any]
-SHOWN = 4  # samples in a picture, beside as many of the data
+SHOWN = 3  # samples in a picture, beside as many of the data
 LINES = 12  # features that lines can tell apart; more are shown as a heat map
 
 
@@ -26,12 +26,17 @@ def draw_pictures(folder: Path, splits: Splits[Any], samples: Array, check: Pred
     unit = "frame" if hasattr(splits.train, "lengths") else "item"
     save(history_plot(history, floors=floors(splits.train, splits.valid), unit=unit), folder / "training.png")
     save(predictive_plot(check), folder / "posterior_predictive.png")
-    if is_music(splits.train):
-        names = [f"sample {i + 1}" for i in range(len(samples[:SHOWN]))]
-        figure = piano_rolls(samples[:SHOWN], titles=names, title=f"{check.name}: samples, highest voice in orange")
-    else:
-        figure = _beside(_data(splits.test)[:SHOWN], list(samples[:SHOWN]), check.name, splits.test.names)
-    save(figure, folder / "samples.png")
+    draw = _rolls if is_music(splits.train) else _beside
+    save(draw(splits.test, list(samples[:SHOWN]), check.name), folder / "samples.png")
+
+
+def _rolls(test: Any, samples: list[Array], name: str) -> Any:
+    """Piano rolls: test data on the left, samples on the right."""
+    rolls, titles = [], []
+    for i, (piece, sample) in enumerate(zip(_data(test), samples, strict=False)):
+        rolls += [piece[: len(sample)], sample]
+        titles += [f"data: {test.ids[i] if test.ids is not None else i}", f"sample {i + 1}"]
+    return piano_rolls(rolls, titles=titles, title=f"Data, and samples of {name}")
 
 
 def _data(data: Any) -> list[Array]:
@@ -41,13 +46,14 @@ def _data(data: Any) -> list[Array]:
     return [row.numpy().astype(float) for row in rows]
 
 
-def _beside(data: list[Array], samples: list[Array], name: str, features: Any) -> Any:
+def _beside(test: Any, samples: list[Array], name: str) -> Any:
     """Data in the first row, samples in the second, on one scale."""
     from matplotlib.figure import Figure
 
+    data, features = _data(test), test.names
     columns = max(len(data), len(samples))
     figure = Figure(figsize=(12.0, 5.6), dpi=100, layout="constrained")
-    figure.suptitle(f"data (above) and samples of {name} (below)", x=0.01, ha="left", fontsize=14, fontweight="bold")
+    figure.suptitle(f"Data (above), and samples of {name} (below)", x=0.01, ha="left", fontsize=14, fontweight="bold")
     axes = figure.subplots(2, columns, squeeze=False, sharey=True)
     low, high = _range([*data, *samples])
     for row, (pieces, colour) in zip(axes, ((data, "#e08a2c"), (samples, "#2f6fb7")), strict=True):
@@ -73,8 +79,9 @@ def _one(axes: Any, piece: Array, low: float, high: float, colour: str) -> None:
         axes.plot(piece, linewidth=1.2, color=colour if piece.shape[1] == 1 else None)
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     elif piece.ndim == 2:
-        axes.imshow(piece.T, aspect="auto", origin="lower", vmin=low, vmax=high, cmap="viridis", interpolation="nearest")
+        axes.imshow(piece.T, aspect="auto", origin="lower", vmin=low, vmax=high, interpolation="nearest")
     elif side > LINES and side * side == piece.size:
         axes.imshow(piece.reshape(side, side), vmin=low, vmax=high, cmap="gray_r")
+        axes.set_axis_off()
     else:
         axes.plot(piece.ravel(), drawstyle="steps-mid", color=colour)

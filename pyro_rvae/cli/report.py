@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..core import SequenceVAE
 from ..criticism import Evaluation, LatentUse, evaluate, latent_use
 from ..data import SequenceDataset
 from ..data.atomic import atomic
-from ..tasks import write_midi
+from ..tasks import generate, write_midi
 
-__all__ = ["is_music", "judge", "table", "write_samples"]
+__all__ = ["draw_samples", "is_music", "judge", "table", "write_samples"]
 
 KEYS = 88
 WANTED = {"below_markov": 0.5, "kl": 0.1, "shuffling_cost": 0.1}  # nats per frame: what tells that latents are used
@@ -48,9 +49,10 @@ def table(bounds: Evaluation, use: LatentUse) -> str:
     rows = [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae), ("reconstruction", bounds.reconstruction),
             ("KL", bounds.kl), *((f"{name} floor", cost) for name, cost in bounds.floors.items())]
     lines = [f"  {label:26}{value:9.3f}{_below(bounds, label)}" for label, value in rows]
-    lines.append(f"  {'latents of another':26}{use.shuffling_cost:+9.3f}  {_verdict(use.shuffling_cost)}")
+    if np.isfinite(use.shuffling_cost):  # there is another sequence to take them from
+        lines.append(f"  {'shuffled latents cost':26}{use.shuffling_cost:+9.3f}  {_verdict(use.shuffling_cost)}")
     lines.append(f"  {'active latent units':26}{f'{use.active_units} of {use.num_units}':>9}")
-    what = "sequences" if bounds.unit == "frame" else "items"
+    what = ("sequence" if bounds.unit == "frame" else "item") + "s" * (len(bounds.lengths) != 1)
     units = " (of the transformed data)" if bounds.transformed else ""
     head = f"{len(bounds.lengths):,} {what}" + (f", {bounds.num_frames:,} frames" if bounds.unit == "frame" else "")
     return "\n".join([f"{bounds.name} on {head}; nats per {bounds.unit}{units}, lower is better", *lines])
@@ -65,7 +67,8 @@ def _below(bounds: Evaluation, label: str) -> str:
 
 
 def _verdict(cost: float) -> str:
-    return "what it costs: they are used" if cost > WANTED["shuffling_cost"] else "what it costs: they are hardly used"
+    used = cost > WANTED["shuffling_cost"]
+    return f"another sequence's latents {'will not do: they are used' if used else 'do as well: they are hardly used'}"
 
 
 def sample_length(train: Any) -> int | None:
@@ -73,13 +76,23 @@ def sample_length(train: Any) -> int | None:
     return min(64, int(train.lengths.median())) if isinstance(train, SequenceDataset) else None
 
 
-def write_samples(path: Path, samples: Tensor, kind: str, **midi: Any) -> None:
+def draw_samples(model: SequenceVAE, test: Any, num: int, length: int | None, seed: int) -> Tensor:
+    """Samples in the units of the data; where the data have labels or controls, with those of test sequences."""
+    if test is None or (test.labels is None and test.controls is None):
+        return generate(model, num, None if model.static else length, seed=seed)
+    batch = test.padded(range(min(num, len(test))))
+    longest = None if batch.mask is None else batch.mask.shape[1]
+    return generate(model, len(batch), longest, seed=seed, **batch.known)
+
+
+def write_samples(path: Path, samples: Tensor, kind: str | None, classes: int | None, **midi: Any) -> None:
     """Samples ``(N, T, x_dim)`` as MIDI, or as ``.npz`` that ``--data`` reads."""
     if path.suffix == ".mid":
         write_midi(path, samples, **midi)
         return
     arrays: dict[str, Any] = {"values": samples.numpy()}
-    if samples.dim() == 3 and kind != "static":
+    if samples.dim() == 3:
         arrays = {"values": samples.flatten(0, 1).numpy(), "lengths": np.full(len(samples), samples.shape[1])}
+    arrays |= {name: np.array(value) for name, value in (("kind", kind), ("classes", classes)) if value is not None}
     with atomic(path) as file:
         np.savez_compressed(file, **arrays)

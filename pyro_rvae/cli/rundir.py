@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -25,7 +26,7 @@ __all__ = ["FILES", "RunDirectory", "packages"]
 FILES = {
     "model.safetensors": "weights", "config.yaml": "every setting", "history.csv": "training, epoch by epoch",
     "metrics.json": "the figures above", "samples.mid": "samples to listen to", "samples.npz": "samples",
-    "samples.png": "samples beside the data", "training.png": "the bound as it rose",
+    "samples.png": "samples beside data", "training.png": "the bound as it rose",
     "posterior_predictive.png": "replications beside the data", "posterior_predictive.nc": "the same for ArviZ",
 }
 CHECKPOINT = "checkpoint"  # a folder, to resume from
@@ -77,6 +78,13 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
         if self.checkpoint.is_dir():
             shutil.rmtree(self.checkpoint)
+
+    def abandon(self) -> None:
+        """Leave nothing of a run that could not begin (one with a checkpoint has begun)."""
+        if not self.checkpoint.is_dir():
+            self.clear()
+            with contextlib.suppress(OSError):  # it holds something else
+                self.path.rmdir()
 
     @staticmethod
     def describe(settings: Train) -> dict[str, Any]:

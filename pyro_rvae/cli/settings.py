@@ -6,13 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["EXAMPLES", "MAIN_MODEL", "Evaluate", "Sample", "Train", "names"]
+__all__ = ["EXAMPLES", "LR", "MAIN_LR", "MAIN_MODEL", "Evaluate", "Sample", "Train", "names"]
 
 Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
 Kinds = Literal["binary", "real", "counts", "categories"]
 
 MAIN_MODEL: dict[str, Any] = {"class_path": "pyro_rvae.DMM",
-                              "init_args": {"z_dim": 32, "h_dim": 200, "dropout": 0.2}}
+                              "init_args": {"z_dim": 32, "h_dim": 200, "dropout": 0.1,
+                                            "encoder": {"partial": "pyro_rvae.Backward",
+                                                        "init_args": {"append": True}}}}
+MAIN_LR, LR = 1e-2, 3e-3
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Train:
         trust: Packages whose code a resumed run may import, with commas between them.
         epochs: Passes over the training data.
         batch_size: Sequences a step.
-        lr: Learning rate of Adam.
+        lr: Learning rate of Adam. Default: 0.01 for the main job's model, 0.003 for a model named with --model.
         weight_decay: L2 penalty of Adam.
         schedule: How the learning rate goes: cosine falls to 0, constant stays.
         clip: Largest global norm of a gradient.
@@ -52,7 +55,7 @@ class Train:
         threads: Of torch on a CPU. Recurrences over small batches gain little from a second one.
         num_particles: K of the importance-weighted bound on the test split.
         replicates: Replications of the test split for the predictive check.
-        num: Sequences to sample.
+        num: Sequences to sample; with the labels and controls of test sequences, where the data have them.
         length: Frames of each sample. Default: the median length of the training data, at most 64.
         quiet: No progress bar and no table.
     """
@@ -67,9 +70,9 @@ class Train:
     overwrite: bool = False
     resume: str | None = None
     trust: str = ""
-    epochs: int = 60
+    epochs: int = 100
     batch_size: int = 20
-    lr: float = 1e-2
+    lr: float | None = None
     weight_decay: float = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float = 5.0

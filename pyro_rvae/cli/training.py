@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pyro.infer
@@ -14,12 +15,12 @@ from ..criticism import predictive_check, to_arviz, to_netcdf
 from ..data import Splits
 from ..infer import History, constant, cosine, fit, linear
 from ..infer.checkpoint import has_checkpoint
-from ..tasks import generate, save_pretrained
-from .choose import build_model, load_data
+from ..tasks import save_pretrained
+from .choose import build_model, load_data, model_of
 from .pictures import draw_pictures
-from .report import is_music, judge, sample_length, write_samples
+from .report import draw_samples, is_music, judge, sample_length, write_samples
 from .rundir import RunDirectory, packages
-from .settings import Train
+from .settings import LR, Train
 
 __all__ = ["train"]
 
@@ -42,7 +43,11 @@ def _train(settings: Train) -> int:
     if not settings.quiet:
         print(f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} weights, on {settings.data}: "
               f"{splits.train.num_frames:,} frames to train on", flush=True)
-    history = _fit(settings, run, splits, model)
+    try:
+        history = _fit(settings, run, splits, model)
+    except (ValueError, TypeError):
+        run.abandon()
+        raise
     history.to_csv(run.path / "history.csv")
     save_pretrained(model, run.path, **run.describe(settings))
     if _interrupted(settings, history):
@@ -54,20 +59,23 @@ def _train(settings: Train) -> int:
     run.write_json("metrics.json", {"model": type(model).__name__, "data": settings.data, "split": "test"} | figures
                    | {"training": _training(settings, model, history), "seconds": time.monotonic() - start})
     if not settings.quiet:
-        print(f"{table}\n\n{run.path}\n{run.listing()}")
+        print(f"{table}\n\n{run.path}, after {time.monotonic() - start:.0f} s\n{run.listing()}")
     return 0
 
 
 def _begin(settings: Train) -> tuple[Train, RunDirectory, Splits[Any], SequenceVAE]:
     """A new run, or one to resume, with its data and its model as it stood before the first step."""
     if settings.resume is None:
-        splits = load_data(settings)
+        splits = load_data(settings, static=model_of(settings.model or {})[0].static)
         model = build_model(settings.model or {}, splits.train, settings.seed)
+        settings = replace(settings, kind=splits.train.kind, classes=splits.train.classes,
+                           length=settings.length or sample_length(splits.train))
         return settings, RunDirectory.create(settings, model), splits, model
     run = RunDirectory.open(settings.resume)
     settings = run.settings(resume=settings.resume, quiet=settings.quiet, trust=settings.trust)
-    splits = load_data(settings)
-    model = build_model(settings.model, splits.train, settings.seed, allow=packages(settings.trust))
+    allow = packages(settings.trust)
+    splits = load_data(settings, static=model_of(settings.model, allow)[0].static)
+    model = build_model(settings.model, splits.train, settings.seed, allow)
     return settings, run, splits, model
 
 
@@ -75,7 +83,7 @@ def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: Sequenc
     steps = settings.kl_steps
     return fit(
         model, splits.train, splits.valid, elbo=getattr(pyro.infer, settings.elbo)(), epochs=settings.epochs,
-        batch_size=settings.batch_size, lr=settings.lr, weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size, lr=settings.lr or LR, weight_decay=settings.weight_decay,
         schedule=cosine() if settings.schedule == "cosine" else constant(), clip=settings.clip,
         kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
         ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
@@ -101,9 +109,8 @@ def _show(settings: Train, run: RunDirectory, splits: Splits[Any], model: Sequen
           history: History) -> dict[str, Any]:
     """Samples, replications and pictures; what metrics.json says of the replications."""
     train, test = splits.train, splits.test
-    length = settings.length or sample_length(train)
-    samples = generate(model, settings.num, None if model.static else length, seed=settings.seed)
-    write_samples(run.path / ("samples.mid" if is_music(train) else "samples.npz"), samples, train.kind)
+    samples = draw_samples(model, test, settings.num, settings.length, settings.seed)
+    write_samples(run.path / ("samples.mid" if is_music(train) else "samples.npz"), samples, train.kind, train.classes)
     check = predictive_check(model, test, num=settings.replicates, seed=settings.seed)
     draws = min(DRAWS, settings.replicates)
     to_netcdf(to_arviz(model, test, draws, replicates=check.replicates, seed=settings.seed),

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..distributions import observe_elements
 from .handlers import Site, is_explicit, peek, trust
+from .rollout import Probe, Rollout
 from .stepwise import ExplicitStep
-from .vectorised import AllSteps, Probe, Rollout
+from .vectorised import AllSteps
 from .verbs import Via, same, unsampled
 
 __all__ = ["Steps"]

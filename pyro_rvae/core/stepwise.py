@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pyro
 from torch import Tensor
 
-from ..nn import concat
-from .verbs import Step, Via, check_law, same, unsampled
+from .emit import check_law
+from .verbs import OneStep, Via, same, unsampled
 
 if TYPE_CHECKING:
     from .steps import Steps
@@ -16,18 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["ExplicitStep"]
 
 
-class ExplicitStep(Step):
+class ExplicitStep(OneStep):
     """Step t as one Pyro site a random variable."""
 
     def __init__(self, steps: Steps) -> None:
-        self.steps, self.t = steps, 0
+        super().__init__(steps)
         self.drawn: dict[str, list[Tensor]] = {}
-        self.state: dict[str, Any] = {}
         self.raw: dict[str, list[Tensor]] = {}  # as drawn, but with the gaps of data: they are the reader's to fill
         self._gaps: dict[str, tuple[Tensor, Tensor | None]] = {}
-
-    def hold(self, value: Tensor) -> Tensor:
-        return value
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
         return via(sequence[..., self.t * self.steps.stride, :])
@@ -40,13 +36,6 @@ class ExplicitStep(Step):
             raise unsampled(name)
         value = known[..., self.t - 1, :] if known is not None else self.raw[name][self.t - 1]
         return via(self.steps.reader(name)(value))
-
-    def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
-        u = concat(inputs)
-        if self.t == 0:
-            self.state[name] = causal.begin(init) if init is not None else None
-        y, self.state[name] = causal.step(u, self.state[name])
-        return y
 
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         fn = conditional(*inputs)

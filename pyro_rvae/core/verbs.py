@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..nn import concat
+
 if TYPE_CHECKING:
     from .steps import Steps
 
-__all__ = ["Step", "Via", "check_law", "same", "shift", "unsampled"]
+__all__ = ["OneStep", "Step", "Via", "same", "shift", "unsampled"]
 
 Via = Callable[[Tensor], Tensor]
 
@@ -24,13 +26,6 @@ def shift(sequence: Tensor, init: Tensor) -> Tensor:
     """The sequence one step later: ``init (..., d)`` first, the last value dropped."""
     first = init.unsqueeze(-2).expand(*sequence.shape[:-2], 1, sequence.shape[-1])
     return torch.cat([first, sequence[..., :-1, :]], -2)
-
-
-def check_law(fn: Any, name: str) -> None:
-    if getattr(fn, "event_dim", None) != 1:
-        got = f"event_dim {fn.event_dim}" if hasattr(fn, "event_dim") else type(fn).__name__
-        raise ValueError(f"site {name!r}: a conditional must return a distribution over the vector of one frame, "
-                         f"with event_dim 1 (often `.to_event(1)` is missing); got {got}.")
 
 
 class Step:
@@ -60,6 +55,24 @@ class Step:
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         """Draw, or observe, site ``name`` from ``conditional(*inputs)``."""
         raise NotImplementedError
+
+
+class OneStep(Step):
+    """The verbs of a reading that takes one step at a time."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps, self.t = steps, 0
+        self.state: dict[str, Any] = {}  # of each recurrence
+
+    def hold(self, value: Tensor) -> Tensor:
+        return value
+
+    def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
+        u = concat(inputs)
+        if self.t == 0:
+            self.state[name] = causal.begin(init) if init is not None else None
+        y, self.state[name] = causal.step(u, self.state[name])
+        return y  # type: ignore[no-any-return]
 
 
 def unsampled(name: str) -> ValueError:

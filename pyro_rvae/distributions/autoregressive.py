@@ -22,7 +22,7 @@ class AutoregressiveBernoulli(Family):
         p(x) = \prod_i \mathrm{Bern}(x_i \mid \sigma(c_i + V_i\, \mathrm{relu}(b + W_{<i} x_{<i})))
 
     where the conditional's network gives the hidden bias :math:`b` and the output bias :math:`c`. Hidden
-    units are in ``dim`` groups of ``width``: group i reads :math:`x_{<i}`, element i reads groups up to i, so
+    units are in ``dim`` groups of about equal size: group i reads :math:`x_{<i}`, element i reads groups up to i, so
     the density of a frame is one pass of a masked network. Drawing takes ``dim`` passes.
 
     Source: the conditioning is that of RNN-NADE (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392); masks as
@@ -30,7 +30,7 @@ class AutoregressiveBernoulli(Family):
 
     Arguments:
         dim: elements of a frame, in the order in which they condition each other.
-        hidden: hidden units (rounded up to a multiple of ``dim`` groups' degrees).
+        hidden: hidden units.
         dropout: probability on the hidden units, in training mode.
     """
 

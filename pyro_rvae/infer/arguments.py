@@ -48,7 +48,7 @@ def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
     for name, part in (("schedule", s.schedule), ("kl_weight", s.kl_weight)):
         if not callable(part):
             raise TypeError(f"fit: {name} must be a function of one number, got {part!r}; for a fixed one give "
-                            f"rv.constant({part!r}).")
+                            f"rv.infer.constant({part!r}).")
 
 
 def _count(name: str, value: Any, other: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,12 +12,18 @@ from torch import Tensor
 from ..core import SequenceVAE, trusted
 from ..data import Batch, SequenceDataset, StaticDataset
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 __all__ = ["checked", "frames_of", "moved"]
 
 
 def moved(batch: Batch, model: SequenceVAE, device: torch.device) -> Batch:
     """The batch on ``device``, its real numbers in the model's dtype; the host does not wait for the copy."""
     dtype = next(model.parameters()).dtype
+    if device.type == "cpu" and not any(v.is_floating_point() and v.dtype != dtype
+                                        for v in (batch.x, *batch.known.values())):
+        return batch
 
     def move(value: Tensor) -> Tensor:
         if device.type == "cuda" and not value.is_cuda:
@@ -33,7 +40,11 @@ def checked(data: SequenceDataset | StaticDataset, trust: bool) -> AbstractConte
     return trusted(missing=data.missing) if trust else nullcontext()
 
 
-def frames_of(data: SequenceDataset | StaticDataset, order: list[Tensor]) -> list[int]:
-    """Frames of each batch (items, of static data)."""
+def frames_of(data: SequenceDataset | StaticDataset, order: list[Tensor], fabric: Fabric) -> list[int]:
+    """Frames (items, of static data) of each batch of an epoch, over all processes."""
     lengths = getattr(data, "lengths", None)
-    return [len(numbers) if lengths is None else int(lengths[numbers].sum()) for numbers in order]
+    own = [len(numbers) if lengths is None else int(lengths[numbers].sum()) for numbers in order]
+    if fabric.world_size == 1:
+        return own
+    total = fabric.all_reduce(torch.tensor(own, device=fabric.device), reduce_op="sum")
+    return [int(n) for n in total.tolist()]

@@ -121,8 +121,8 @@ def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
     # torch.save writes a zip of pickles (PK), older versions and pickle.dump a protocol mark (0x80)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return (f"expected {expected} at {path}, got a pickle (a file of torch.save or pickle.dump). Loading one can "
-                "run any program, so this package never does; load it yourself if you trust it, and save its state_dict "
-                "as safetensors.")
+                "run any program, so this package never does; load it yourself if you trust it, and save its "
+                "state_dict as safetensors.")
     size = path.stat().st_size
     cut = f"expected {expected} at {path}, got {size} bytes that are truncated or of another kind" if truncated else \
         f"expected {expected} at {path}, got {size} bytes that can't be read as that: truncated, or of another kind"

@@ -60,26 +60,26 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         lr, weight_decay: of the default optimizer, Adam (weight decay is its L2 term).
         optimizer: a function of parameters that gives a torch optimizer, such as ``partial(torch.optim.SGD, lr=0.1)``;
             ``lr`` and ``weight_decay`` are then its own affair.
-        schedule: function of progress in [0, 1] that multiplies the learning rate (:func:`~pyro_rvae.cosine`).
+        schedule: function of progress in [0, 1] that multiplies the learning rate (:func:`~pyro_rvae.infer.cosine`).
         clip: the gradient's global norm is clipped to it; ``None``: not clipped.
-        kl_weight: function of the step (0 first) that gives the KL weight (:func:`~pyro_rvae.linear`); default 1.
+        kl_weight: function of the step (0 first) that gives the KL weight (:func:`~pyro_rvae.infer.linear`); default 1.
             The history always shows the bound with weight 1.
         patience: stop when the validation bound has not risen for so many epochs.
         ema: decay of a moving average of the weights, used for validation and returned; ``None``: off.
         seed: of the order of batches and of all noise.
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", ...
         precision: "32" (the weights' own), or "bf16" (networks in bfloat16, weights and densities in float32).
-        checkpoint: folder to save the run to (or a :class:`~pyro_rvae.Checkpoint` that says how often).
+        checkpoint: folder to save the run to (or a :class:`~pyro_rvae.infer.Checkpoint` that says how often).
         resume: go on from the checkpoint in that folder: the run continues as if it had never stopped.
-        callbacks: see :class:`~pyro_rvae.Callback`.
+        callbacks: see :class:`~pyro_rvae.infer.Callback`.
         progress: whether to show the bar.
         valid_every: epochs between two validations (the last epoch is always validated).
 
-    Returns the :class:`~pyro_rvae.History`, one row an epoch. After Ctrl-C it returns what there is, with a message;
-    the run was saved if there is a folder.
+    Returns the :class:`~pyro_rvae.infer.History`, one row an epoch. After Ctrl-C it returns what there is, with a
+    message; the run was saved if there is a folder.
 
-    Errors: ValueError or TypeError for what can't be trained on; :class:`~pyro_rvae.TrainingDiverged` when a loss or
-    gradient is not finite (it names the step, the site and the sequences; the last good checkpoint stays).
+    Errors: ValueError or TypeError for what can't be trained on; :class:`~pyro_rvae.infer.TrainingDiverged` when a
+    loss or gradient is not finite (it names the step, the site and the sequences; the last good checkpoint stays).
     """
     checkpoint = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     loss = Loss(model, elbo)
@@ -107,7 +107,7 @@ def _optimizer_maker(optimizer: Any, lr: float, weight_decay: float) -> Callable
         if not parameters:
             raise ValueError("fit: the model has no parameter with requires_grad=True, so there is nothing to train.")
         if optimizer is None:
-            return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+            return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)  # one kernel, not ten
         result = optimizer(parameters) if callable(optimizer) else optimizer
         if not isinstance(result, Optimizer) or not callable(optimizer):
             raise TypeError("fit: optimizer must be a function that takes parameters and returns a "

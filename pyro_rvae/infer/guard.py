@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ..core import SequenceVAE, explicit, trusted
+from ..core.sequence_vae import unregistered
 from ..data import Batch
+from .elbo import differentiable_loss
 from .objectives import sites, traces
 from .rng import forked
 
@@ -32,6 +34,16 @@ class TrainingDiverged(FloatingPointError):
     def __init__(self, message: str, step: int, site: str | None, sequences: list[int]) -> None:
         super().__init__(message)
         self.step, self.site, self.sequences = step, site, sequences
+
+    @classmethod
+    def at(cls, step: int, epoch: int, site: str | None, what: str, batch: Batch, saved_in: str | None) -> Self:
+        """The error of a step: ``what`` is a clause about the culprit, ``saved_in`` the folder of the checkpoint."""
+        sequences = [] if batch.index is None else batch.index.tolist()
+        shown = ", ".join(map(str, sequences[:20])) + ", ..." * (len(sequences) > 20)
+        kept = "" if saved_in is None else f", and {saved_in} holds the last good checkpoint"
+        return cls(f"training diverged at step {step} (epoch {epoch + 1}): the loss or its gradient is not finite; "
+                   f"{what}. The batch holds the sequences {shown}. The model has its last good weights again{kept}. "
+                   "Try a smaller lr or clip, and look at these sequences.", step, site, sequences)
 
 
 class Guard:
@@ -80,12 +92,13 @@ class Guard:
         torch._foreach_copy_(self.parameters, self.good)
 
 
-def culprit(model: SequenceVAE, batch: Batch, noise: Tensor | None = None) -> tuple[str | None, str]:
+def culprit(model: SequenceVAE, elbo: Any, batch: Batch, noise: Tensor | None = None) -> tuple[str | None, str]:
     """Run a batch once more: the first site that isn't finite, and a clause about it.
 
     Without one, the clause names a parameter whose value or gradient is not finite.
 
     Arguments:
+        elbo: whose gradient to look at, where all sites are finite.
         noise: state of the CPU's generator before the step; ``None``: other noise will do.
     """
     for name, parameter in model.named_parameters():
@@ -99,10 +112,22 @@ def culprit(model: SequenceVAE, batch: Batch, noise: Tensor | None = None) -> tu
             site, what = _scan(model, batch, step_by_step)
             if site is not None:
                 return site, what
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            return None, f"every site is finite, but the gradient of the parameter {name} is not"
-    return None, what or "no site is off when the batch is run again with the last good weights"
+        if noise is not None:
+            torch.set_rng_state(noise)
+        bad = None if what else _bad_gradient(model, elbo, batch)
+    if bad is not None:
+        return None, f"every site is finite, but the gradient of the parameter {bad} is not"
+    return None, what or "all is finite when the batch is run again with the last good weights"
+
+
+def _bad_gradient(model: SequenceVAE, elbo: Any, batch: Batch) -> str | None:
+    """The first parameter whose gradient is not finite. (Clipping has spoilt the gradients of the step itself.)"""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with unregistered():
+        loss = differentiable_loss(elbo, model.model, model.guide, *batch, **batch.known)
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    bad = [n for n, g in zip(named, found, strict=True) if g is not None and not bool(g.isfinite().all())]
+    return bad[0] if bad else None
 
 
 def _scan(model: SequenceVAE, batch: Batch, step_by_step: bool) -> tuple[str | None, str]:

@@ -15,10 +15,13 @@ class Interrupts:
 
     So an optimizer step is never cut in two. A handler that the user has installed is left alone, as is any thread
     but the main one (Python delivers signals there).
+
+    Arguments:
+        active: False leaves Ctrl-C as it is: of several processes each would stop at another step.
     """
 
-    def __init__(self) -> None:
-        self.seen = False
+    def __init__(self, *, active: bool = True) -> None:
+        self.seen, self._active = False, active
         self._mine = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -27,7 +30,7 @@ class Interrupts:
         self.seen = True
 
     def __enter__(self) -> Self:
-        self._mine = (threading.current_thread() is threading.main_thread()
+        self._mine = (self._active and threading.current_thread() is threading.main_thread()
                       and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
         if self._mine:
             signal.signal(signal.SIGINT, self._note)

@@ -9,6 +9,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from .checkpoint import Saved, load_checkpoint, save_checkpoint
@@ -55,13 +56,14 @@ def restore(run: Trainer, folder: str | os.PathLike[str], *, weights_only: bool 
     """
     saved = load_checkpoint(folder)
     _check_model(run, saved, folder)
+    if not weights_only:
+        _check_settings(identity(run), saved.state["settings"], folder)
     run.model.load_state_dict(unpack(saved.tensors, "model"))
     if run.average is not None:
         run.average.load(unpack(saved.tensors, "average"))
     if weights_only:
         return
-    state = saved.state
-    _check_settings(identity(run), state["settings"], folder)
+    state, run.saved_in = saved.state, os.fspath(folder)
     run.epoch, run.batch, run.step, run.seconds = (state[k] for k in ("epoch", "batch", "step", "seconds"))
     run.accounts.sums.copy_(saved.tensors["sums"])
     run.accounts.frames, run.accounts.steps = state["frames"], state["steps"]
@@ -84,6 +86,12 @@ def _gathered(run: Trainer, states: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def identity(run: Trainer) -> dict[str, Any]:
     """What must be the same for a resumed run to be the run (``epochs`` and ``patience`` may grow)."""
+    if run.identity is None:
+        run.identity = _identity(run)
+    return run.identity
+
+
+def _identity(run: Trainer) -> dict[str, Any]:
     s = run.settings
     return {
         "model": type(run.model).__name__, "processes": run.world, "data": _fingerprint(run.data),
@@ -96,7 +104,7 @@ def identity(run: Trainer) -> dict[str, Any]:
 
 def _fingerprint(data: Any) -> list[int]:
     """Numbers of sequences, frames and features, and a checksum of the values."""
-    return [len(data), data.num_frames, data.x_dim, zlib.crc32(data.values.contiguous().numpy().tobytes())]
+    return [len(data), data.num_frames, data.x_dim, zlib.crc32(data.values.contiguous().view(torch.uint8).numpy())]
 
 
 def describe(part: Any) -> str:

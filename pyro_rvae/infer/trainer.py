@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer"]
 
+
 class Trainer:
     """A training run: what callbacks see as ``state``.
 
@@ -69,6 +70,7 @@ class Trainer:
         self.saved_in: str | None = None  # the folder of the newest checkpoint of this call
         self.stop = False
         self._whole = True  # False while a step or the end of an epoch is half done
+        self.identity: dict[str, Any] | None = None  # what a checkpoint knows the run by; see `snapshot`
         self._steps = len(self._batches(0))  # of one epoch
         self._before: Tensor | None = None  # the CPU generator's state before the step that runs
 
@@ -77,11 +79,11 @@ class Trainer:
         """Train to the end, to ``stop``, or to Ctrl-C; then give the model its final weights."""
         bar = Progress(self._steps * self.settings.epochs, self.step, shown=progress and self.rank == 0,
                        read=self.accounts.means)
-        with Interrupts() as interrupts:
+        with Interrupts(active=self.world == 1) as interrupts:
             try:
                 self._run(bar, interrupts)
             except KeyboardInterrupt:
-                if self.world > 1:  # the other processes are somewhere else: nothing can be saved together
+                if self.world > 1:  # the other processes stand elsewhere: nothing can be saved together
                     raise
                 interrupts.seen = True
             finally:
@@ -105,7 +107,7 @@ class Trainer:
     def _train(self, bar: Progress, interrupts: Interrupts) -> None:
         """The rest of an epoch."""
         batches = self._batches(self.epoch)
-        frames = self._frames(batches)
+        frames = frames_of(self.data, batches.order, self.fabric)
         start = time.monotonic() - self.seconds
         while self.batch < len(batches) and not (self.stop or interrupts.seen):
             self._whole = False
@@ -140,7 +142,8 @@ class Trainer:
     def _kl_weight(self, step: int) -> float:
         weight = float(self.settings.kl_weight(step))
         if not 0 <= weight < math.inf:
-            raise ValueError(f"fit: kl_weight gave {weight} for step {step}; it must give a finite number of at least 0.")
+            raise ValueError(f"fit: kl_weight gave {weight} for step {step}; it must give a finite number of at "
+                             "least 0.")
         return weight
 
     def _set_rates(self) -> None:
@@ -218,20 +221,13 @@ class Trainer:
         """The first process's answer, in all processes."""
         if self.world == 1:
             return answer
-        return bool(self.fabric.broadcast(torch.tensor(answer, device=self.device), src=0))
+        said = torch.tensor(float(answer and self.rank == 0), device=self.device)
+        return bool(self.fabric.all_reduce(said, reduce_op="sum") > 0)
 
     # ------------------------------------------------------------------------------------------ inside
     def _batches(self, epoch: int) -> Batches:
         shard = (self.rank, self.world) if self.world > 1 else None
         return self.data.batches(self.settings.batch_size, seed=self.settings.seed, epoch=epoch, shard=shard)
-
-    def _frames(self, batches: Batches) -> list[int]:
-        """Frames of each batch of an epoch, over all processes."""
-        own = frames_of(self.data, batches.order)
-        if self.world == 1:
-            return own
-        total = self.fabric.all_reduce(torch.tensor(own, device=self.device), reduce_op="sum")
-        return [int(n) for n in total.tolist()]
 
     def _look(self) -> None:
         bad = self.guard.look()
@@ -244,17 +240,11 @@ class Trainer:
         batch = moved(self._batches(epoch)[i], self.model, self.device)
         if not self.guard.eager:
             self.guard.restore()  # the weights that failed have been overwritten since
-        site, what = culprit(self.model, batch, self._before)
+        site, what = culprit(self.model, self.accounts.elbo, batch, self._before)
         self.optimizer.zero_grad(set_to_none=True)
         self.guard.restore()
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.saved_in is not None:
             restore(self, self.saved_in, weights_only=True)
-        sequences = [] if batch.index is None else batch.index.tolist()
-        shown = ", ".join(map(str, sequences[:20])) + ", ..." * (len(sequences) > 20)
-        raise TrainingDiverged(
-            f"training diverged at step {step} (epoch {epoch + 1}): the loss or its gradient is not finite; {what}. "
-            f"The batch holds the sequences {shown}. The model has its last good weights again"
-            f"{'' if self.saved_in is None else f', and {self.saved_in} the last good checkpoint'}. Try a smaller lr or "
-            "clip, and look at these sequences.", step, site, sequences)
+        raise TrainingDiverged.at(step, epoch, site, what, batch, self.saved_in)

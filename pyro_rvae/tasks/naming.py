@@ -75,8 +75,11 @@ def _describe_mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def init_arguments(value: Any) -> dict[str, Any] | None:
-    """The arguments an object was built with, by name: those it recorded (``init_arguments``), or, for a module that
-    keeps each of them under its own name, those. ``None`` if they are not known."""
+    """The arguments an object was built with, by name; ``None`` if they are not known.
+
+    They are what it recorded (``init_arguments``: a :class:`~pyro_rvae.SequenceVAE` does). A part of this library may
+    keep each of them under its own name instead.
+    """
     try:
         signature = _signature(type(value))
     except (TypeError, ValueError):
@@ -84,8 +87,7 @@ def init_arguments(value: Any) -> dict[str, Any] | None:
     recorded = vars(value).get("init_arguments") if hasattr(value, "__dict__") else None
     if recorded is not None:
         return _by_name(signature, *recorded)
-    if not isinstance(value, nn.Module) or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-                                               for p in signature.parameters.values()):
+    if not isinstance(value, nn.Module) or not _within(type(value).__module__, ("pyro_rvae",)):
         return None
     found = {name: getattr(value, name, inspect.Parameter.empty) for name in signature.parameters}
     plain = all(item is None or isinstance(item, (bool, int, float, str)) for item in found.values())

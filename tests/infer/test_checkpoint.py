@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="could not be saved to .*No space left on device.*is intact; make room") as caught:
+    with pytest.raises(OSError, match="not be saved to .*No space left on device.*is intact; make room") as caught:
         save_checkpoint(tmp_path, TENSORS, {"step": 2})
     assert caught.value.errno == errno.ENOSPC
     assert files(tmp_path) == before and load_checkpoint(tmp_path).state == {"step": 1}
@@ -128,7 +128,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path, writer: str, place: s
 
 
 def test_no_checkpoint_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a checkpoint folder at .*nowhere, but there is no such folder. Name"):
+    with pytest.raises(ValueError, match="expected a checkpoint folder at .*, but there is no such folder. Name"):
         load_checkpoint(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="but it holds no state.json"):
         load_checkpoint(tmp_path)

@@ -15,6 +15,7 @@ from zoo import MASK, PAPERS, ZOO, B, Z
 
 import pyro_rvae as rv
 from pyro_rvae.infer.elbo import differentiable_loss
+from pyro_rvae.nn import concat
 
 NAMES = [*PAPERS, "shared", "slow-clock", "mixture-prior", "DMM-combiner"]
 
@@ -27,14 +28,15 @@ class ScorePosterior(nn.Module):
         self.net = nn.Linear(in_dim, dim)
 
     def forward(self, *inputs: Tensor) -> Any:
-        return NonreparameterizedNormal(self.net(rv.concat(inputs)), torch.ones(Z)).to_event(1)
+        return NonreparameterizedNormal(self.net(concat(inputs)), torch.ones(Z)).to_event(1)
 
 
 def gradients(loss: Tensor, model: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True))
 
 
-@pytest.mark.parametrize("elbo", [Trace_ELBO(), TraceMeanField_ELBO(), Trace_ELBO(3), TraceEnum_ELBO(max_plate_nesting=1, strict_enumeration_warning=False),
+@pytest.mark.parametrize("elbo", [Trace_ELBO(), TraceMeanField_ELBO(), Trace_ELBO(3),
+                                  TraceEnum_ELBO(max_plate_nesting=1, strict_enumeration_warning=False),
                                   Trace_ELBO(3, vectorize_particles=True, max_plate_nesting=1)],
                          ids=["trace", "mean-field", "particles", "enum", "vectorised"])
 @pytest.mark.parametrize("name", NAMES)

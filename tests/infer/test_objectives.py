@@ -73,3 +73,17 @@ def test_number_of_particles_is_checked() -> None:
     model, batch = ZOO["VRNN"].make(), batch_of(ZOO["VRNN"], False)
     with pytest.raises(ValueError, match="num_particles must be an integer of at least 1, got 0"):
         measure(model, batch, 0)
+
+
+@pytest.mark.parametrize("name", ["shared", "DMM"])
+def test_scales_count(name: str) -> None:
+    """What is drawn once a data set counts B/N; handlers around the call act."""
+    case = ZOO[name]
+    model, batch = case.make().eval(), batch_of(case, True)
+    model.num_sequences = 5 * B
+    with rv.annealed(0.3):
+        torch.manual_seed(3)
+        expected = -Trace_ELBO().loss(model.model, model.guide, *batch, **batch.known)
+        torch.manual_seed(3)
+        terms = measure(model, batch)
+    torch.testing.assert_close(terms.elbo.sum(), torch.tensor(expected), rtol=1e-10, atol=1e-10)
