@@ -5,6 +5,7 @@ Figures are 1200 pixels wide at 100 dots an inch; ``figure.savefig(path)`` or :f
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,15 @@ def save(figure: Any, path: str | Path) -> None:
 def _figure(height: float) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), dpi=100, facecolor=PAPER, layout="constrained")
+    class Shown(Figure):
+        """A figure that a notebook shows by itself, without pyplot or a magic command."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Shown(figsize=(WIDTH, height), dpi=100, facecolor=PAPER, layout="constrained")
 
 
 def _title(figure: Any, text: str) -> None:
@@ -70,7 +79,7 @@ def _tidy(axes: Any, title: str = "", *, grid: str = "y", colour: str = INK) -> 
 def history_plot(history: Any, *, floors: Mapping[str, float] | None = None, unit: str = "frame") -> Any:
     """How training went: the bound beside the floors, reconstruction, KL and its weight, by epoch.
 
-    Everything is drawn as a cost (minus the bound), lower is better.
+    Everything is a cost, as the history holds it (``elbo`` is minus the ELBO): lower is better.
 
     Arguments:
         history: what ``fit`` returned: columns ``epoch, elbo, reconstruction, kl, valid_elbo, ...,
@@ -90,14 +99,17 @@ def history_plot(history: Any, *, floors: Mapping[str, float] | None = None, uni
     bound, reconstruction, kl = (
         figure.add_subplot(grid[where]) for where in ((slice(None), 0), (0, 1), (1, 1))
     )
-    best = _lines(bound, epoch, -history["elbo"], -history["valid_elbo"], legend=True)
+    best = _lines(bound, epoch, history["elbo"], history["valid_elbo"], legend=True)
     _floors(bound, dict(floors or {}))
     _tidy(bound, f"bound (minus ELBO), nats per {unit}")
-    _lines(reconstruction, epoch, -history["reconstruction"], -history["valid_reconstruction"])
+    _lines(reconstruction, epoch, history["reconstruction"], history["valid_reconstruction"])
     _tidy(reconstruction, f"reconstruction, nats per {unit}")
     _lines(kl, epoch, history["kl"], history["valid_kl"], robust=False)
     _tidy(kl, f"KL, nats per {unit}")
     _weight(kl, epoch, np.asarray(history["kl_weight"], dtype=float))
+    pad = 0.02 * (epoch[-1] - epoch[0]) or 0.5
+    for axes in (bound, reconstruction, kl):
+        axes.set_xlim(epoch[0] - pad, epoch[-1] + pad)
     for axes in (bound, kl):
         axes.set_xlabel("epoch", color=GREY)
     reconstruction.tick_params(labelbottom=False, length=0)

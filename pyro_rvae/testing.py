@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .core import SequenceVAE, explicit, given_noise
-from .core.sequence_vae import unregistered
+from .core.contexts import forked, unregistered
+from .core.traces import in_batch, sites
 
 __all__ = ["check_model"]
 
@@ -40,8 +41,7 @@ def check_model(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, co
     known = {name: value for name, value in (("controls", controls), ("labels", labels)) if value is not None}
     batch = _Batch(x, mask, known)
     model = _without_dropout(model)
-    devices = [x.device] if x.device.type == "cuda" else []
-    with unregistered(), torch.random.fork_rng(devices=devices):
+    with unregistered(), forked(x.device):
         _same_latents(model, batch)
         _forms_agree(model, batch)
         _gradients_arrive(model, batch)
@@ -115,18 +115,10 @@ def _difference(a: Tensor, b: Tensor) -> float:
 Values = dict[str, Tensor]
 
 
-def _latents(trace: Any) -> dict[str, Any]:
-    return {name: site for name, site in trace.iter_stochastic_nodes() if type(site["fn"]).__name__ != "_Subsample"}
-
-
-def _in_batch(site: Any) -> bool:
-    return any(frame.name == "batch" for frame in site["cond_indep_stack"])
-
-
 def _draw(model: SequenceVAE, batch: _Batch, stepwise: bool = False) -> dict[str, Any]:
     """The latent sites of one run of the guide."""
     with explicit() if stepwise else nullcontext():
-        return _latents(poutine.trace(model.guide).get_trace(batch.x, batch.mask, **batch.known))
+        return sites(poutine.trace(model.guide).get_trace(batch.x, batch.mask, **batch.known), observed=False)
 
 
 def _weights(model: SequenceVAE, batch: _Batch, values: Values | None = None,
@@ -141,7 +133,7 @@ def _weights(model: SequenceVAE, batch: _Batch, values: Values | None = None,
     rows = torch.zeros(())
     for trace, sign in ((p, 1.0), (q, -1.0)):
         trace.compute_log_prob()
-        rows = rows + sum(sign * s["log_prob"] for s in trace.nodes.values() if s["type"] == "sample" and _in_batch(s))
+        rows = rows + sum(sign * s["log_prob"] for s in trace.nodes.values() if s["type"] == "sample" and in_batch(s))
     return p.log_prob_sum() - q.log_prob_sum(), rows
 
 
@@ -170,7 +162,7 @@ def _same_latents(model: SequenceVAE, batch: _Batch) -> None:
     with _runs(law, "the guide", cause):
         q = _draw(model, batch)
     with _runs(law, "the model", cause):
-        p = _latents(poutine.trace(model.model).get_trace(batch.x, batch.mask, **batch.known))
+        p = sites(poutine.trace(model.model).get_trace(batch.x, batch.mask, **batch.known), observed=False)
     if p.keys() != q.keys():
         raise _broken("same latents", f"the model draws {sorted(p)}, the guide {sorted(q)}",
                       "a site that `inference` forgets, or spells otherwise than `generative`")
@@ -261,7 +253,7 @@ def _padding_never_matters(model: SequenceVAE, batch: _Batch) -> None:
 
 def _shortened(value: Tensor, row: int, site: Any) -> Tensor:
     """A sequence's latents, cut to the shape that they have when it is alone."""
-    if not _in_batch(site):
+    if not in_batch(site):
         return value
     return value[row:row + 1][tuple(slice(n) for n in site["value"].shape)]
 
@@ -272,7 +264,8 @@ def _generates(model: SequenceVAE, batch: _Batch) -> None:
     with _runs(law, f"model(size={size})", cause):
         drawn = poutine.trace(model.model).get_trace(size=size, **batch.known)
     if "x" not in drawn.nodes:
-        raise _broken(law, f"no site is called 'x' (there are {sorted(_latents(drawn))})", "the data's site is named x")
+        raise _broken(law, f"no site is called 'x' (there are {sorted(sites(drawn, observed=False))})",
+                      "the data's site is named x")
     value = drawn.nodes["x"]["value"]
     if value.shape != batch.x.shape:
         raise _broken(law, f"x was drawn as {tuple(value.shape)}, where the data are {tuple(batch.x.shape)}",

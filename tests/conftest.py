@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pyro
@@ -12,6 +13,7 @@ from pyro.distributions import is_validation_enabled
 
 def pytest_configure() -> None:
     torch.set_default_dtype(torch.float64)  # module-scoped fixtures run before `clean`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C: tests send it
 
 
 def pytest_unconfigure() -> None:

@@ -19,15 +19,15 @@ class Table(dict):
 
 def history(epochs=30, *, valid=True, weight=1.0):
     epoch = np.arange(1, epochs + 1)
-    reconstruction, kl = -6 - 4 * np.exp(-epoch / 5), 1 - np.exp(-epoch / 3)
+    reconstruction, kl = 6 + 4 * np.exp(-epoch / 5), 1 - np.exp(-epoch / 3)
     missing = np.zeros(epochs) if valid else np.full(epochs, np.nan)
     return Table(
         epoch=epoch,
-        elbo=reconstruction - kl,
+        elbo=reconstruction + kl,
         reconstruction=reconstruction,
         kl=kl,
-        valid_elbo=reconstruction - kl - 0.3 + missing,
-        valid_reconstruction=reconstruction - 0.3 + missing,
+        valid_elbo=reconstruction + kl + 0.3 + missing,
+        valid_reconstruction=reconstruction + 0.3 + missing,
         valid_kl=kl + missing,
         kl_weight=np.minimum(1.0, weight * epoch),
     )
@@ -77,7 +77,7 @@ def test_history_says_what_came_of_it(tmp_path):
     low, high = figure.axes[0].get_ylim()
     assert low < 7.1 and high > 11.0
     curve = figure.axes[0].lines[0].get_ydata()
-    assert np.allclose(curve, -history()["elbo"])
+    assert np.allclose(curve, history()["elbo"])
     assert save(figure, tmp_path / "training.png") > 10_000
 
 

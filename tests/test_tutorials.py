@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.ipynb"))
-SMALL = {r"^epochs = \d+": "epochs = 1", r"^particles = \d+": "particles = 2"}
+SMALL = {r"^epochs = \d+": "epochs = 1", r"^particles = \d+": "particles = 2", r"^replicates = \d+": "replicates = 2"}
 
 
 def test_there_are_tutorials() -> None:
@@ -19,7 +19,8 @@ def test_there_are_tutorials() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
-def test_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(path, as_version=4)
     for pattern, small in SMALL.items():
         sources = "\n".join(c.source for c in notebook.cells)

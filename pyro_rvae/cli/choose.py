@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import data as library
 from ..core import SequenceVAE
+from ..core.contexts import seeded
 from ..data import Splits
 from ..tasks.naming import import_name, resolve
 from .parser import UsageError, similar
@@ -56,8 +55,7 @@ def build_model(described: Mapping[str, Any], train: Any, seed: int,
     if parts.pop("x_dim", train.x_dim) != train.x_dim:
         raise UsageError(f"--model.x_dim {described['init_args']['x_dim']}, but the data have x_dim={train.x_dim}: "
                          "leave it out, the data tell it")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         try:
             return cls.for_data(train, **parts)
         except TypeError as error:

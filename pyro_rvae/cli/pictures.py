@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..criticism import PredictiveCheck, floors
 from ..data import Splits
+from ..data.transforms import raw_units
 from ..infer import History
 from ..plots import history_plot, piano_rolls, predictive_plot, save
 from .report import is_music
@@ -42,8 +43,7 @@ def _rolls(test: Any, samples: list[Array], name: str) -> Any:
 def _data(data: Any) -> list[Array]:
     """The first sequences ``(T, x_dim)`` (items ``(x_dim,)``) in raw units, NaN where missing."""
     number = min(SHOWN, len(data))
-    rows = [data[i] if data.transform is None else data.transform.inverse(data[i]) for i in range(number)]
-    return [row.numpy().astype(float) for row in rows]
+    return [raw_units(data, data[i]).numpy().astype(float) for i in range(number)]
 
 
 def _beside(test: Any, samples: list[Array], name: str) -> Any:

@@ -26,7 +26,7 @@ __all__ = ["FILES", "RunDirectory", "packages"]
 FILES = {
     "model.safetensors": "weights", "config.yaml": "every setting", "history.csv": "training, epoch by epoch",
     "metrics.json": "the figures above", "samples.mid": "samples to listen to", "samples.npz": "samples",
-    "samples.png": "samples beside data", "training.png": "the bound as it rose",
+    "samples.png": "samples beside data", "training.png": "the ELBO, epoch by epoch",
     "posterior_predictive.png": "replications beside the data", "posterior_predictive.nc": "the same for ArviZ",
 }
 CHECKPOINT = "checkpoint"  # a folder, to resume from

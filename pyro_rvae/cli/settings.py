@@ -47,7 +47,7 @@ class Train:
         kl_start: KL weight of the first step.
         kl_steps: Steps in which the KL weight rises to 1.
         elbo: Estimator of the bound, one of Pyro's; TraceMeanField_ELBO takes the KL in closed form where there is one.
-        patience: Stop when the validation bound hasn't risen for so many epochs. Default: never.
+        patience: Stop when the validation bound hasn't improved for so many epochs. Default: never.
         ema: Decay of a moving average of the weights, which is validated and kept in their place. Default: none.
         seed: Of weights, batches, draws, samples.
         device: cpu, cuda, cuda:1, or auto: a GPU where there is one.

@@ -99,7 +99,7 @@ def _interrupted(settings: Train, history: History) -> bool:
 
 def _training(settings: Train, model: SequenceVAE, history: History) -> dict[str, Any]:
     """What metrics.json says of the training."""
-    return {"epochs": len(history), "best_epoch": history.best.epoch, "valid_elbo": -history.best.valid_elbo,
+    return {"epochs": len(history), "best_epoch": history.best.epoch, "valid_elbo": history.best.valid_elbo,
             "weights": sum(p.numel() for p in model.parameters()), "seed": settings.seed,
             "device": str(next(model.parameters()).device), "threads": torch.get_num_threads(),
             "seconds": float(history["seconds"].sum())}

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from .handlers import trust
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_count"]
+
+
+def check_count(name: str, value: Any, least: int = 1, *, hint: str = "") -> None:
+    """Refuse what is no integer of at least ``least``; ``hint`` says what else the argument may be."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}{hint}, got {value!r}.")
 
 
 def check_arguments(model: Any, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None,

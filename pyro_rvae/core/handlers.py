@@ -14,6 +14,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
+from .traces import in_batch
+
 __all__ = ["Anneal", "Noise", "Site", "annealed", "explicit", "given", "given_noise", "peek", "trusted"]
 
 _explicit: ContextVar[bool] = ContextVar("explicit", default=False)
@@ -202,7 +204,7 @@ class Noise(Messenger):
             return
         name, _, step = msg["name"].rpartition("_")
         fn, is_step = msg["fn"], name and step.isdigit()
-        if any(frame.name == "batch" for frame in msg["cond_indep_stack"]):
+        if in_batch(msg):
             noise = self.normal(name if is_step else msg["name"], int(step) if is_step else None, fn.shape(),
                                 -1 - fn.event_dim)
         else:  # drawn once a data set: it belongs to no sequence

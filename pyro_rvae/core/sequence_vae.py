@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from itertools import count
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -18,24 +15,15 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from .checks import check_arguments
+from .contexts import forked, is_registered
 from .handlers import known_values
 from .steps import Steps
+from .traces import sites
 
 __all__ = ["SequenceVAE", "SharedPosterior"]
 
-_registered: ContextVar[bool] = ContextVar("registered", default=True)
 _names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _numbers = count()
-
-
-@contextmanager
-def unregistered() -> Iterator[None]:
-    """Leave Pyro's parameter store alone: a torch module holds the parameters."""
-    token = _registered.set(False)
-    try:
-        yield
-    finally:
-        _registered.reset(token)
 
 
 def register(module: nn.Module) -> None:
@@ -44,7 +32,7 @@ def register(module: nn.Module) -> None:
     A copy is another instance, so it gets another name; a parameter that was replaced (``load_state_dict(assign=
     True)``) is registered again.
     """
-    if not (_registered.get() and am_i_wrapped()):
+    if not (is_registered() and am_i_wrapped()):
         return
     name = _names.get(module)
     if name is None:
@@ -80,7 +68,7 @@ class SharedPosterior(nn.Module):
 
     def __init__(self, program: Any) -> None:
         super().__init__()
-        with poutine.block(), torch.random.fork_rng(devices=[]):  # the prior's draws only tell shapes
+        with poutine.block(), forked():  # the prior's draws only tell shapes
             trace = poutine.trace(program).get_trace()
         self.loc, self.raw = nn.ParameterDict(), nn.ParameterDict()
         self.transforms: dict[str, Any] = {}
@@ -224,8 +212,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         with poutine.trace() as trace, poutine.scale(scale=batch / (self.num_sequences or batch)):
             program()
         return {name: site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1)
-                for name, site in trace.trace.nodes.items()
-                if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"}
+                for name, site in sites(trace.trace).items()}
 
 
 class _Fill(nn.Module):

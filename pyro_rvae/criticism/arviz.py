@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.checks import check_count
+from ..core.contexts import evaluating, forked
+from ..core.traces import in_batch, sites
 from ._arviz import from_netcdf, make, to_netcdf
-from .chunks import check_count, check_data, chunks, criticising, groups, lengths_of
-from .particles import draw, elementwise, in_batch, repeatable, sites
+from .chunks import check_data, chunks, groups, lengths_of, like_of
+from .particles import draw, elementwise, repeatable
 from .replicates import Replicates, free_running, observed_sequences
 
 __all__ = ["from_netcdf", "to_arviz", "to_netcdf"]
@@ -71,14 +73,16 @@ def to_arviz(
     """
     import xarray
 
+    from .. import __version__  # here: it is the package, which imports this file
+
     check_data(model, data, "to_arviz")
-    check_count(num_draws, "num_draws")
+    check_count("num_draws", num_draws)
     if replicates is None:
         replicates = predictive(model, data, num_draws, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
     _check_replicates(replicates, data, num_draws)
     attrs = {
         "inference_library": "pyro_rvae",
-        "inference_library_version": _version(),
+        "inference_library_version": __version__,
         "draws": "variational",
         "model": type(model).__name__,
         "note": "independent draws from the guide: r-hat and autocorrelation say nothing about them",
@@ -102,13 +106,6 @@ def to_arviz(
         "constant_data": _constant(data, coords, attrs),
     }
     return make({name: group for name, group in found.items() if group.data_vars}, attrs)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("pyro-rvae")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"
 
 
 def _check_replicates(replicates: Replicates, data: Any, num_draws: int) -> None:
@@ -138,13 +135,13 @@ def _draws(
     pieces: dict[str, list[Piece]] = defaultdict(list)
     dims: dict[str, tuple[str, ...]] = {}
     first: list[int] | None = None
-    with criticising(model):
+    with evaluating(model), forked(like_of(model).device):
         repeat = repeatable(model, data)
         for chunk in chunks(model, data, num_draws, groups(data, batch_size), max_bytes):
             draws = draw(model, chunk, seed, repeat=repeat)
             for name, values in stats.items():
                 values[np.ix_(chunk.particles, chunk.numbers)] = getattr(draws, name).double().cpu().numpy()
-            for name, site in sites(draws.guide).items():
+            for name, site in sites(draws.guide, observed=False).items():
                 numbers = chunk.numbers if in_batch(site) else []
                 first = chunk.numbers if first is None else first
                 if numbers or chunk.numbers == first:  # one draw of what is shared

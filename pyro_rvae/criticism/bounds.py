@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import check_count, check_data, chunks, criticising, groups, lengths_of
+from ..core.checks import check_count
+from ..core.contexts import evaluating, forked
+from .chunks import check_data, chunks, groups, lengths_of, like_of
 from .floors import floors
 from .particles import draw, repeatable
 
@@ -22,16 +24,17 @@ Array = NDArray[np.float64]
 class Evaluation:
     r"""What :func:`evaluate` found: costs in nats per frame (of static data: per item), lower is better.
 
+    What is called ``elbo`` or ``iwae``, here as in a :class:`~pyro_rvae.infer.History`, is minus the bound, as the
+    papers' tables print it.
+
     With importance weights :math:`w_{ni} = p(x_n, z_{ni}) / q(z_{ni} \mid x_n)` of K particles of each
     sequence n, and F frames in all,
 
     .. math::
-        \mathrm{ELBO} = -\frac1F \sum_n \frac1K \sum_i \log w_{ni}, \qquad
-        \mathrm{IWAE}_k = -\frac1F \sum_n \log \frac1k \sum_{i \le k} w_{ni}
+        \mathrm{elbo} = -\frac1F \sum_n \frac1K \sum_i \log w_{ni}, \qquad
+        \mathrm{iwae}_k = -\frac1F \sum_n \log \frac1k \sum_{i \le k} w_{ni}
 
-    so that ``elbo >= iwae >=`` the exact cost, in expectation, and ``elbo == reconstruction + kl``. These are
-    costs, as the papers' tables print them; a :class:`~pyro_rvae.infer.History` holds the bound itself, the
-    negative.
+    so that ``elbo >= iwae >=`` the exact cost, in expectation, and ``elbo == reconstruction + kl``.
 
     Attributes:
         log_weights: ``(N, K)``, ``log w``, in nats a sequence.
@@ -68,12 +71,12 @@ class Evaluation:
 
     @property
     def elbo(self) -> float:
-        """Mean over all particles."""
+        """Minus the ELBO: mean over all particles."""
         return self.bound(1)
 
     @property
     def iwae(self) -> float:
-        """The importance-weighted bound with all K particles (Burda et al. 2016, arXiv:1509.00519)."""
+        """Minus the importance-weighted bound with all K particles (Burda et al. 2016, arXiv:1509.00519)."""
         return self.bound(self.num_particles)
 
     @property
@@ -101,7 +104,7 @@ class Evaluation:
         return result
 
     def bound(self, k: int) -> float:
-        """IWAE-k, pooled; ``bound(1)`` is the ELBO."""
+        """Minus IWAE-k, pooled; ``bound(1)`` is ``elbo``."""
         return float(-self.sequence_bounds(k).sum() / self.num_frames)
 
     @property
@@ -193,7 +196,7 @@ def evaluate(
     train: Any = None,
     max_bytes: int = 2**28,
 ) -> Evaluation:
-    r"""ELBO and IWAE of a data set, with reconstruction, KL and floors.
+    r"""ELBO and IWAE of a data set as costs, with reconstruction, KL and floors.
 
     The K particles of a sequence stand in a plate around guide and model, so they are drawn and scored at
     once, in chunks of sequences (sorted by length) and particles that fit in about ``max_bytes``. The
@@ -235,11 +238,11 @@ def evaluate(
         "batch_size": batch_size,
         "max_bytes": max_bytes,
     }.items():
-        check_count(value, name)
+        check_count(name, value)
     log_weights = np.empty((len(data), num_particles))
     sums = np.zeros((2, len(data)))  # of -log p(x | z) and of log q - log p(z), over particles
     shared: list[float] = []
-    with criticising(model):
+    with evaluating(model), forked(like_of(model).device):
         repeat = repeatable(model, data)
         for chunk in chunks(model, data, num_particles, groups(data, batch_size), max_bytes):
             draws = draw(model, chunk, seed, repeat=repeat)

@@ -1,9 +1,8 @@
-"""Cutting a data set and its particles into chunks that fit memory; looking at a model without a trace."""
+"""Cutting a data set and its particles into chunks that fit memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.sequence_vae import unregistered
-
-__all__ = ["Chunk", "check_count", "check_data", "chunks", "criticising", "groups", "lengths_of", "like_of"]
+__all__ = ["Chunk", "check_data", "chunks", "groups", "lengths_of", "like_of"]
 
 
 @dataclass(frozen=True)
@@ -24,22 +21,6 @@ class Chunk:
     batch: Any  # rv.data.Batch, on the model's device
     numbers: list[int]  # of its sequences in the data set
     particles: range
-
-
-@contextmanager
-def criticising(model: Any) -> Iterator[None]:
-    """Look at a model and leave no trace: eval mode (restored module by module), no gradient, torch's random
-    state forked, nothing in Pyro's parameter store.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=list(devices)), unregistered():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_data(model: Any, data: Any, caller: str) -> None:
@@ -84,12 +65,6 @@ def lengths_of(data: Any) -> NDArray[np.int64]:
         data.lengths.numpy() if hasattr(data, "lengths") else np.ones(len(data), dtype=np.int64)
     )
     return found
-
-
-def check_count(value: Any, name: str, least: int = 1) -> None:
-    """Refuse what is no integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
 def groups(data: Any, batch_size: int, least: int = 1) -> list[list[int]]:

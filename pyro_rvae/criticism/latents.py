@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .chunks import Chunk, check_count, check_data, chunks, criticising, groups, like_of
-from .particles import draw, elementwise, in_batch, log_prob, repeatable, replay, sites
+from ..core.checks import check_count
+from ..core.contexts import evaluating, forked
+from ..core.traces import in_batch, sites
+from .chunks import Chunk, check_data, chunks, groups, like_of
+from .particles import draw, elementwise, log_prob, repeatable, replay
 
 __all__ = ["LatentUse", "latent_use"]
 
@@ -147,9 +150,9 @@ def latent_use(
         ("batch_size", batch_size, 2),
         ("max_bytes", max_bytes, 1),
     ):
-        check_count(value, name, least)
+        check_count(name, value, least)
     sums = _Sums()
-    with criticising(model):
+    with evaluating(model), forked(like_of(model).device):
         repeat = repeatable(model, data)
         for chunk in chunks(model, data, num_particles, groups(data, batch_size, 2), max_bytes, whole=True):
             draws = draw(model, chunk, seed, repeat=repeat)
@@ -174,8 +177,8 @@ def latent_use(
 
 # -------------------------------------------------------------------------------- by dimension
 def _by_dimension(sums: _Sums, guide: Any, model: Any) -> None:
-    stated = sites(model)
-    for name, site in sites(guide).items():
+    stated = sites(model, observed=False)
+    for name, site in sites(guide, observed=False).items():
         q, p = elementwise(site)[0], elementwise(stated[name])[0] if name in stated else None
         if not in_batch(site) or q is None or p is None:
             continue
@@ -200,7 +203,7 @@ def _columns(values: Tensor, site: Any) -> Array:
 # -------------------------------------------------------------------------------- active units
 def _means(sums: _Sums, chunk: Chunk, guide: Any) -> None:
     """Keep the means of the guide's laws, by site and batch."""
-    for name, site in sites(guide).items():
+    for name, site in sites(guide, observed=False).items():
         if not in_batch(site) or not site["value"].is_floating_point():
             continue
         try:
@@ -235,7 +238,7 @@ def _shuffle(sums: _Sums, model: Any, chunk: Chunk, guide: Any) -> None:
 def _rolled(guide: Any) -> Any:
     """The guide's trace with each sequence's latents handed to the next sequence of the batch."""
     trace = guide.copy()
-    for name, site in sites(guide).items():
+    for name, site in sites(guide, observed=False).items():
         if in_batch(site):
             trace.nodes[name] = {**site, "value": site["value"].roll(1, 1)}
     return trace

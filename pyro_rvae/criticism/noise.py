@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.handlers import Noise, rsample_from
+from ..core.traces import in_batch
 from .chunks import Chunk
 
 __all__ = ["ParticleNoise", "is_reparametrised"]
@@ -56,7 +57,7 @@ class ParticleNoise(Noise):
         ):
             return
         event, batch = tuple(msg["fn"].event_shape), msg["fn"].batch_shape
-        shared = not any(frame.name == "batch" for frame in msg["cond_indep_stack"])
+        shared = not in_batch(msg)
         noise = self.stream(msg["name"], event, shared=shared)
         msg["value"] = rsample_from(msg["fn"], noise.expand(*batch, *event))
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
+from ..core.contexts import seed_generators
+from ..core.traces import guide_trace, in_batch, replayed, sites
 from .chunks import Chunk, like_of
 from .noise import ParticleNoise, is_reparametrised
 
-__all__ = ["Draws", "draw", "elementwise", "in_batch", "log_prob", "repeatable", "replay", "score", "sites"]
+__all__ = ["Draws", "draw", "elementwise", "log_prob", "repeatable", "replay", "score"]
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,6 @@ class Draws:
     def log_weights(self) -> Tensor:
         """``log p(x, z) - log q(z | x)``."""
         return self.likelihood + self.prior - self.posterior
-
-
-def sites(trace: Any, *, observed: bool = False) -> dict[str, Any]:
-    """The observed, or else the latent, sites of a trace by name."""
-    return {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample"
-        and type(site["fn"]).__name__ != "_Subsample"
-        and bool(site["is_observed"]) == observed
-    }
-
-
-def in_batch(site: Any) -> bool:
-    """Whether a site belongs to a sequence; else it is shared, drawn once a data set."""
-    return any(frame.name == "batch" for frame in site["cond_indep_stack"])
 
 
 def log_prob(site: Any) -> Tensor:
@@ -77,8 +62,8 @@ def repeatable(model: Any, data: Any) -> bool:
     """Whether :class:`ParticleNoise` can make every latent of the guide: they come from Gaussian noise."""
     batch = data.padded([0]).to(like_of(model).device)
     with pyro.plate("particles", 1, dim=-2):
-        trace = poutine.trace(model.guide).get_trace(*batch, **batch.known)
-    return all(is_reparametrised(site["fn"]) for site in sites(trace).values())
+        trace = guide_trace(model, batch)
+    return all(is_reparametrised(site["fn"]) for site in sites(trace, observed=False).values())
 
 
 def draw(model: Any, chunk: Chunk, seed: int, *, repeat: bool) -> Draws:
@@ -86,25 +71,25 @@ def draw(model: Any, chunk: Chunk, seed: int, *, repeat: bool) -> Draws:
 
     With ``repeat`` from :class:`ParticleNoise`, otherwise from torch's generator, seeded by the chunk.
     """
-    torch.manual_seed(hash((seed, chunk.numbers[0], chunk.particles.start)) % 2**63)
-    noise = ParticleNoise(seed, chunk, like_of(model)) if repeat else nullcontext()
+    like = like_of(model)
+    seed_generators(like.device, hash((seed, chunk.numbers[0], chunk.particles.start)))
+    noise = ParticleNoise(seed, chunk, like) if repeat else nullcontext()
     with noise, pyro.plate("particles", len(chunk.particles), dim=-2):
-        guide = poutine.trace(model.guide).get_trace(*chunk.batch, **chunk.batch.known)
+        guide = guide_trace(model, chunk.batch)
     return score(model, chunk, guide)
 
 
 def replay(model: Any, chunk: Chunk, guide: Any) -> Any:
     """The model's trace on the values of a guide's trace."""
     with pyro.plate("particles", len(chunk.particles), dim=-2):
-        return poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(
-            *chunk.batch, **chunk.batch.known
-        )
+        return replayed(model, chunk.batch, guide)
 
 
 def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
     """The model replayed on the guide's values, both with their log-densities."""
-    replayed = replay(model, chunk, guide)
-    _check_sites(model, sites(guide), sites(replayed))
+    program = replay(model, chunk, guide)
+    drawn, latents = sites(guide, observed=False), sites(program, observed=False)
+    _check_sites(model, drawn, latents)
     k, zero = len(chunk.particles), like_of(model).new_zeros(())
 
     def total(found: dict[str, Any]) -> Tensor:
@@ -115,11 +100,10 @@ def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
         terms = (log_prob(site) for site in found.values() if not in_batch(site))
         return sum((term.reshape(k, -1).sum(-1) for term in terms), zero).expand(k)
 
-    latents, drawn = sites(replayed), sites(guide)
     return Draws(
         guide,
-        replayed,
-        total(sites(replayed, observed=True)),
+        program,
+        total(sites(program, observed=True)),
         total(latents),
         total(drawn),
         shared(drawn) - shared(latents),

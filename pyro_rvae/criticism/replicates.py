@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyro
 import pyro.poutine as poutine
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .chunks import Chunk, check_count, check_data, chunks, criticising, groups, lengths_of
+from ..core.checks import check_count
+from ..core.contexts import evaluating, forked, seed_generators
+from ..data.transforms import raw_units
+from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
 from .particles import draw, repeatable
 
 __all__ = ["Replicates", "free_running", "observed_sequences", "one_step"]
@@ -104,7 +106,7 @@ def one_step(
 
 def _prepared(model: Any, data: Any) -> bool:
     check_data(model, data, "one_step")
-    with criticising(model):
+    with evaluating(model), forked(like_of(model).device):
         return repeatable(model, data)
 
 
@@ -129,14 +131,15 @@ def _replicates(
 ) -> Replicates:
     check_data(model, data, name)
     for what, value in {"num": num, "batch_size": batch_size, "max_bytes": max_bytes}.items():
-        check_count(value, what)
+        check_count(what, value)
     lengths = lengths_of(data)
     starts = np.cumsum(lengths) - lengths
     values: Array | None = None
-    with criticising(model):
+    device = like_of(model).device
+    with evaluating(model), forked(device):
         for chunk in chunks(model, data, num, groups(data, batch_size), max_bytes):
-            torch.manual_seed(hash((seed, 1, chunk.numbers[0], chunk.particles.start)) % 2**63)
-            made = _raw_units(program(chunk).cpu(), data)
+            seed_generators(device, hash((seed, 1, chunk.numbers[0], chunk.particles.start)))
+            made = raw_units(data, program(chunk).cpu())
             x = made.reshape(len(chunk.particles), len(chunk.numbers), -1, data.x_dim).numpy()
             if values is None:
                 values = np.empty((num, data.num_frames, data.x_dim), dtype=x.dtype)
@@ -147,13 +150,9 @@ def _replicates(
     return Replicates(values, lengths, name)
 
 
-def _raw_units(x: Tensor, data: Any) -> Tensor:
-    return x if data.transform is None else data.transform.inverse(x)
-
-
 def observed_sequences(data: Any) -> list[Array]:
     """The data's sequences ``(T_n, x_dim)`` in raw units; rows of static data as sequences of one frame."""
-    values = _raw_units(data.values, data)
+    values = raw_units(data, data.values)
     flat = values.flatten(1).numpy()
     return (
         np.split(flat, np.cumsum(data.lengths.numpy())[:-1])

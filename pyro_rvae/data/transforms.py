@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Affine"]
+__all__ = ["Affine", "raw_units"]
 
 
 class Affine(nn.Module):
@@ -78,6 +80,11 @@ class Affine(nn.Module):
 
     def extra_repr(self) -> str:
         return f"features={tuple(self.loc.shape)}"
+
+
+def raw_units(owner: Any, x: Tensor) -> Tensor:
+    """``x`` in the units of the raw data; ``owner`` is the data set, or the model, whose units it is in."""
+    return x if owner.transform is None else owner.transform.inverse(x)  # type: ignore[no-any-return]
 
 
 def _floating(values: Tensor) -> Tensor:

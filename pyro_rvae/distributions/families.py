@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import pyro.distributions as dist
 import torch
@@ -40,6 +40,14 @@ class Family(nn.Module):
     """
 
     kind: ClassVar[str] = "real"  # the data it is a likelihood of: binary, real, counts or categories
+
+    init_arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the constructor's arguments, by which ``tasks.save_pretrained`` names an instance."""
+        family = super().__new__(cls)
+        object.__setattr__(family, "init_arguments", (args, kwargs))  # a Module takes no attribute before __init__
+        return family
 
     def __init__(self, dim: int, num_params: int) -> None:
         super().__init__()

@@ -1,28 +1,28 @@
-"""The annealed loss of a batch, and the unannealed terms of the bound summed over an epoch."""
+"""The annealed loss of a batch, and the unannealed costs summed over an epoch."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
-import pyro.poutine as poutine
 import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 
 from ..core import SequenceVAE, annealed
-from ..core.sequence_vae import unregistered
+from ..core.contexts import forked, unregistered
+from ..core.traces import guide_trace
 from ..data import Batch
+from .batches import wide_zeros
 from .elbo import is_reparametrised
 from .loss import Loss
 from .objectives import measure
-from .rng import forked
 
 __all__ = ["Accounts", "Means"]
 
 
 class Means(NamedTuple):
-    """Nats per frame, and the mean gradient norm of the steps."""
+    """Costs in nats per frame, ``elbo = reconstruction + kl``, and the mean gradient norm of the steps."""
 
     elbo: float
     reconstruction: float
@@ -31,9 +31,9 @@ class Means(NamedTuple):
 
 
 class Accounts:
-    r"""The loss with KL weight :math:`\beta`, and the sums from which the bound without it is read.
+    r"""The loss with KL weight :math:`\beta`, and the sums from which the cost without it is read.
 
-    The loss per frame is :math:`L = \beta\,\mathrm{KL} - \mathrm{recon}`, so :math:`\partial L / \partial\beta` is
+    The loss per frame is :math:`L = \beta\,\mathrm{KL} + \mathrm{recon}`, so :math:`\partial L / \partial\beta` is
     the KL: the backward pass gives the terms, and no second pass is needed. That holds where each latent is
     reparametrised; elsewhere the terms are measured with one more draw. All sums are tensors: adding a step reads
     nothing back from the device.
@@ -46,9 +46,8 @@ class Accounts:
         self.model, self.elbo, self.world = loss.model, loss.elbo, world
         like = next(loss.model.parameters())
         self.beta = torch.ones((), dtype=like.dtype, device=device, requires_grad=True)
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        # -reconstruction and KL in nats, and gradient norms: summed over the epoch so far
-        self.sums = torch.zeros(3, dtype=wide, device=device)
+        # reconstruction and KL in nats, and gradient norms: summed over the epoch so far
+        self.sums = wide_zeros(3, device)
         self.frames = self.steps = 0
         self._slope: bool | None = None
 
@@ -74,7 +73,7 @@ class Accounts:
                 kl.add_(slope, alpha=frames)
         else:
             terms = measure(self.model, batch)
-            recon.sub_(terms.reconstruction.sum(), alpha=self.world)
+            recon.add_(terms.reconstruction.sum(), alpha=self.world)
             kl.add_(terms.kl.sum(), alpha=self.world)
         self.sums[2].add_(norm)
         self.frames += frames
@@ -84,9 +83,9 @@ class Accounts:
         """What the sums say (the caller may pass those of all processes). This waits for the device."""
         if not self.steps:
             return Means(math.nan, math.nan, math.nan, math.nan)
-        negative, kl, norm = (self.sums if sums is None else sums).tolist()
-        reconstruction, kl = -negative / self.frames, kl / self.frames
-        return Means(reconstruction - kl, reconstruction, kl, norm / self.steps)
+        reconstruction, kl, norm = (self.sums if sums is None else sums).tolist()
+        reconstruction, kl = reconstruction / self.frames, kl / self.frames
+        return Means(reconstruction + kl, reconstruction, kl, norm / self.steps)
 
     def clear(self) -> None:
         self.sums.zero_()
@@ -98,4 +97,4 @@ def _kl_is_a_slope(model: SequenceVAE, elbo: Any, batch: Batch) -> bool:
     if type(elbo) not in (Trace_ELBO, TraceMeanField_ELBO):
         return False
     with torch.no_grad(), unregistered(), forked(batch.x.device):
-        return is_reparametrised(poutine.trace(model.guide).get_trace(*batch, **batch.known))
+        return is_reparametrised(guide_trace(model, batch))

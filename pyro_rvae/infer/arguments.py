@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import SequenceVAE
+from ..core.checks import check_count
 from .callbacks import Checkpoint
 from .checkpoint import has_checkpoint
 
@@ -34,26 +35,20 @@ class Settings:
 def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
     """Counts, rates and functions."""
     for name in ("epochs", "batch_size", "valid_every"):
-        _count(name, getattr(s, name))
+        check_count(f"fit: {name}", getattr(s, name))
     if s.patience is not None:
-        _count("patience", s.patience, " or None")
+        check_count("fit: patience", s.patience, hint=" or None")
     _rate("lr", lr)
     _rate("weight_decay", weight_decay, zero=True)
     if s.clip is not None:
         _rate("clip", s.clip, hint="; clip=None does not clip")
     if s.ema is not None and not (isinstance(s.ema, float) and 0 < s.ema < 1):
         raise ValueError(f"fit: ema must lie between 0 and 1 (a decay such as 0.999), or be None; got {s.ema!r}.")
-    if isinstance(s.seed, bool) or not isinstance(s.seed, int) or s.seed < 0:
-        raise ValueError(f"fit: seed must be an integer of at least 0, got {s.seed!r}.")
+    check_count("fit: seed", s.seed, 0)
     for name, part in (("schedule", s.schedule), ("kl_weight", s.kl_weight)):
         if not callable(part):
             raise TypeError(f"fit: {name} must be a function of one number, got {part!r}; for a fixed one give "
                             f"rv.infer.constant({part!r}).")
-
-
-def _count(name: str, value: Any, other: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"fit: {name} must be an integer of at least 1{other}, got {value!r}.")
 
 
 def _rate(name: str, value: Any, *, zero: bool = False, hint: str = "") -> None:

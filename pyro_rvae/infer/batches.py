@@ -15,7 +15,7 @@ from ..data import Batch, SequenceDataset, StaticDataset
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["checked", "frames_of", "moved"]
+__all__ = ["checked", "frames_of", "moved", "wide_zeros"]
 
 
 def moved(batch: Batch, model: SequenceVAE, device: torch.device) -> Batch:
@@ -38,6 +38,11 @@ def moved(batch: Batch, model: SequenceVAE, device: torch.device) -> Batch:
 def checked(data: SequenceDataset | StaticDataset, trust: bool) -> AbstractContextManager[None]:
     """Where ``trust`` is set (each batch has been through the model's checks before), they are skipped."""
     return trusted(missing=data.missing) if trust else nullcontext()
+
+
+def wide_zeros(number: int, device: torch.device) -> Tensor:
+    """Zeros ``(number,)`` to sum many batches into: in double precision, where the device has it."""
+    return torch.zeros(number, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
 def frames_of(data: SequenceDataset | StaticDataset, order: list[Tensor], fabric: Fabric) -> list[int]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.checks import check_count
 from .history import Row
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, every: int | None = None, seconds: float = 10.0) -> None:
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise ValueError(f"Checkpoint: every must be an integer of at least 1 (it counts optimizer steps), or None "
-                             f"for the ends of epochs; got {every!r}.")
+        if every is not None:
+            check_count("Checkpoint: every", every, hint=" (it counts optimizer steps), or None for the ends of epochs")
         if not seconds >= 0:
             raise ValueError(f"Checkpoint: seconds must be at least 0, got {seconds!r}.")
         self.folder, self.every, self.seconds = Path(folder), every, seconds

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..data.atomic import atomic
 
-__all__ = ["Saved", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Saved", "has_checkpoint", "is_pickle", "load_checkpoint", "save_checkpoint"]
 
 FORMAT, VERSION, STATE = "pyro_rvae.checkpoint", 1, "state.json"
 
@@ -116,10 +116,7 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
     """The message for a file that isn't what it should be."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    # torch.save writes a zip of pickles (PK), older versions and pickle.dump a protocol mark (0x80)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    if is_pickle(path):
         return (f"expected {expected} at {path}, got a pickle (a file of torch.save or pickle.dump). Loading one can "
                 "run any program, so this package never does; load it yourself if you trust it, and save its "
                 "state_dict as safetensors.")
@@ -127,6 +124,13 @@ def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
     cut = f"expected {expected} at {path}, got {size} bytes that are truncated or of another kind" if truncated else \
         f"expected {expected} at {path}, got {size} bytes that can't be read as that: truncated, or of another kind"
     return cut + ". Restore the file from a copy, or begin again in another folder."
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is one of torch.save (a zip of pickles, PK) or of pickle.dump (a protocol mark, 0x80)."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return start == b"PK" or start[:1] == b"\x80"
 
 
 def _next_name(folder: Path) -> str:

@@ -14,16 +14,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..core import SequenceVAE
+from ..core.contexts import forked, keeping_modes, seed_generators
 from ..data import SequenceDataset, StaticDataset
 from .arguments import Settings, check_data, check_folder, check_numbers
 from .callbacks import Callback, Checkpoint
 from .history import History
 from .loss import Loss
-from .rng import forked, seed_generators
 from .schedules import Constant
 from .snapshot import restore
 from .trainer import Trainer
-from .weights import keeping_modes
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,8 +43,8 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         callbacks: Sequence[Callback] = (), progress: bool = True, valid_every: int = 1) -> History:
     """Train a model in place, by SVI with a Pyro ELBO and a torch optimizer.
 
-    When ``valid`` is given the model ends with the weights of the epoch whose validation bound was highest; else with
-    its last weights (with ``ema``: their average). Random numbers come from ``seed`` alone, and the caller's random
+    When ``valid`` is given the model ends with the weights of the epoch of the lowest validation cost; else with its
+    last weights (with ``ema``: their average). Random numbers come from ``seed`` alone, and the caller's random
     streams, Pyro's parameter store and validation settings, and the model's train or eval modes stand afterwards where
     they stood before. Under torchrun or SLURM each process trains on its part of each batch, and the gradients are
     those of the whole batch.
@@ -53,7 +52,7 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
     Arguments:
         model: trained in place; left on the device it was trained on.
         data: a :class:`~pyro_rvae.data.SequenceDataset` (for a static model a StaticDataset).
-        valid: data of the same kind, for the validation bound.
+        valid: data of the same kind, for the validation cost.
         elbo: default ``Trace_ELBO()``; ``TraceMeanField_ELBO()`` takes the KL analytically.
         epochs: passes over the data.
         batch_size: sequences in a batch, over all processes.
@@ -63,8 +62,8 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         schedule: function of progress in [0, 1] that multiplies the learning rate (:func:`~pyro_rvae.infer.cosine`).
         clip: the gradient's global norm is clipped to it; ``None``: not clipped.
         kl_weight: function of the step (0 first) that gives the KL weight (:func:`~pyro_rvae.infer.linear`); default 1.
-            The history always shows the bound with weight 1.
-        patience: stop when the validation bound has not risen for so many epochs.
+            The history always shows the cost with weight 1.
+        patience: stop when the validation cost has not fallen for so many epochs.
         ema: decay of a moving average of the weights, used for validation and returned; ``None``: off.
         seed: of the order of batches and of all noise.
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", ...
@@ -75,8 +74,9 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         progress: whether to show the bar.
         valid_every: epochs between two validations (the last epoch is always validated).
 
-    Returns the :class:`~pyro_rvae.infer.History`, one row an epoch. After Ctrl-C it returns what there is, with a
-    message; the run was saved if there is a folder.
+    Returns the :class:`~pyro_rvae.infer.History`, one row an epoch. Its ``elbo``, like that of the bar, is a cost:
+    minus the ELBO, in nats per frame (of static data: per item), lower is better; ``elbo = reconstruction + kl``.
+    After Ctrl-C it returns what there is, with a message; the run was saved if there is a folder.
 
     Errors: ValueError or TypeError for what can't be trained on; :class:`~pyro_rvae.infer.TrainingDiverged` when a
     loss or gradient is not finite (it names the step, the site and the sequences; the last good checkpoint stays).

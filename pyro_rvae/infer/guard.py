@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..core import SequenceVAE, explicit, trusted
-from ..core.sequence_vae import unregistered
+from ..core.contexts import forked, unregistered
+from ..core.traces import sites
 from ..data import Batch
 from .elbo import differentiable_loss
-from .objectives import sites, traces
-from .rng import forked
+from .objectives import traces
 
 __all__ = ["Guard", "TrainingDiverged", "culprit"]
 

@@ -18,13 +18,13 @@ __all__ = ["History", "Row"]
 
 
 class Row(NamedTuple):
-    """One epoch. Bounds and their parts are nats per frame, pooled over the frames of the epoch.
+    """One epoch. Costs are in nats per frame, pooled over the frames of the epoch; lower is better.
 
     Attributes:
         epoch: epochs done, 1 for the first.
         step: optimizer steps done.
         elbo, reconstruction, kl: means over the epoch's training batches, with KL weight 1 whatever was trained
-            with; ``elbo = reconstruction - kl``.
+            with; ``elbo`` is minus the ELBO, ``elbo = reconstruction + kl``.
         valid_elbo, valid_reconstruction, valid_kl: on the validation set after the epoch (NaN: not validated).
         kl_weight, lr: those of the epoch's last step (lr: of the first parameter group).
         grad_norm: mean of the global norm of the gradient, before clipping.
@@ -51,9 +51,12 @@ _INTEGERS = ("epoch", "step")
 class History:
     """The table of a run: one :class:`Row` an epoch.
 
+    What it calls ``elbo`` is a cost, as the field's tables print it: minus the ELBO, in nats per frame (of static
+    data: per item), lower is better. ``elbo = reconstruction + kl``, with reconstruction ``-log p(x | z)``.
+
     ``history["valid_elbo"]`` is a column as a NumPy array; ``len``, iteration and ``history.rows`` give the rows.
 
-    >>> history = History([Row(1, 10, -9.0, -8.0, 1.0, -9.5, -8.5, 1.0, 1.0, 1e-3, 2.0, 0.5)])
+    >>> history = History([Row(1, 10, 9.0, 8.0, 1.0, 9.5, 8.5, 1.0, 1.0, 1e-3, 2.0, 0.5)])
     >>> history["kl"], history.best.epoch
     (array([1.]), 1)
     """
@@ -74,11 +77,11 @@ class History:
 
     @property
     def best(self) -> Row:
-        """The row of the highest validation bound; where nothing was validated, of the highest training bound."""
+        """The row of the lowest validation cost; where nothing was validated, of the lowest training cost."""
         if not self.rows:
             raise ValueError("the history is empty: no epoch has ended, so there is no best one.")
         scored = [row for row in self.rows if not math.isnan(row.valid_elbo)]
-        return max(scored, key=lambda row: row.valid_elbo) if scored else max(self.rows, key=lambda row: row.elbo)
+        return min(scored, key=lambda row: row.valid_elbo) if scored else min(self.rows, key=lambda row: row.elbo)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table (atomically). Numbers keep all their digits; what was not measured is an empty cell."""

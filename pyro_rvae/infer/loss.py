@@ -10,7 +10,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
 from ..core import SequenceVAE
-from ..core.sequence_vae import unregistered
+from ..core.contexts import unregistered
 from .elbo import differentiable_loss
 
 __all__ = ["Loss", "count_frames"]

@@ -12,7 +12,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """A tqdm bar over all batches of all epochs, with the unannealed bound and its parts in nats per frame.
+    """A tqdm bar over all batches of all epochs, with minus the ELBO (not annealed) and its parts in nats per frame.
 
     Arguments:
         total: batches of the whole run. done: those already done (a resumed run).
@@ -32,16 +32,16 @@ class Progress:
             return
         now = time.monotonic()
         if now >= self._next:
-            bound, reconstruction, kl, *_ = self._read()
+            elbo, reconstruction, kl, *_ = self._read()
             self._bar.set_description_str(f"epoch {epoch + 1}/{epochs}", refresh=False)
-            self._bar.set_postfix_str(f"elbo {bound:.3f} recon {reconstruction:.3f} kl {kl:.3f}{self._valid}",
+            self._bar.set_postfix_str(f"elbo {elbo:.3f} recon {reconstruction:.3f} kl {kl:.3f}{self._valid}",
                                       refresh=False)
             self._next = now + 0.5
         self._bar.update(1)
 
-    def validated(self, bound: float) -> None:
-        """Show the latest validation bound."""
-        self._valid, self._next = f" valid {bound:.3f}", 0.0
+    def validated(self, cost: float) -> None:
+        """Show the latest validation cost."""
+        self._valid, self._next = f" valid {cost:.3f}", 0.0
 
     def message(self, text: str) -> None:
         """A line for the user, whether the bar is shown or not."""

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..core.checks import check_count
+
 __all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Warmup", "constant", "cosine", "cyclical", "linear", "warmup"]
 
 
@@ -19,8 +21,7 @@ def _not_negative(name: str, value: float) -> None:
 
 
 def _steps(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1 (it counts optimizer steps), got {value!r}.")
+    check_count(name, value, hint=" (it counts optimizer steps)")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Trainer:
         model, optimizer, device, history: what is trained, with what, where, and what came of it so far.
         epoch: epochs done. batch: batches done of the epoch that runs. step: optimizer steps done.
         stop: set it to True to end the fit after this step.
-        best_epoch, best_bound: epoch with the highest validation bound, and that bound (0 and -inf before the first).
+        best_epoch, best_bound: epoch of the lowest validation cost, and that cost (0 and infinity before the first).
     """
 
     def __init__(self, fabric: Fabric, loss: Loss, make_optimizer: Callable[[Any], Optimizer],
@@ -65,7 +65,7 @@ class Trainer:
         self.history = History()
         self.epoch = self.batch = self.step = 0
         self.seconds = 0.0  # of the epoch that runs
-        self.best_epoch, self.best_bound = 0, -math.inf
+        self.best_epoch, self.best_bound = 0, math.inf
         self.best: dict[str, Tensor] | None = None
         self.saved_in: str | None = None  # the folder of the newest checkpoint of this call
         self.stop = False
@@ -165,7 +165,7 @@ class Trainer:
         self.seconds = time.monotonic() - start
         weight, rate = self._kl_weight(self.step - 1), float(self.optimizer.param_groups[0]["lr"])
         row = Row(self.epoch + 1, self.step, *means[:3], *valid, weight, rate, means.grad_norm, self.seconds)
-        if valid[0] > self.best_bound:
+        if valid[0] < self.best_bound:
             self.best_epoch, self.best_bound = row.epoch, valid[0]
             with exchanged(self.average):
                 self.best = copy_of(self.model)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Average", "copy_of", "exchanged", "in_eval_mode", "keeping_modes"]
+__all__ = ["Average", "copy_of", "exchanged"]
 
 
 def copy_of(model: nn.Module) -> dict[str, Tensor]:
@@ -68,22 +68,3 @@ def exchanged(average: Average | None) -> Iterator[None]:
     finally:
         with torch.no_grad():
             torch._foreach_copy_(average.parameters, own)
-
-
-@contextmanager
-def keeping_modes(model: nn.Module) -> Iterator[None]:
-    """Afterwards each submodule is in train or eval mode again as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Within it the model is in eval mode (no dropout)."""
-    with keeping_modes(model):
-        model.eval()
-        yield

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pyro.poutine as poutine
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core import SequenceVAE
-from ..core.sequence_vae import unregistered
+from ..core.checks import check_count
+from ..core.contexts import evaluating, seeded
+from ..data.transforms import raw_units
 
 __all__ = ["generate", "reconstruct"]
 
@@ -37,8 +36,7 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
     """
     for name, value in {"num": num, "length": 1 if model.static and length is None else length,
                         "batch_size": batch_size}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"generate: {name} must be an integer of at least 1, got {value!r}")
+        check_count(f"generate: {name}", value)
     if model.static and length is not None:
         raise ValueError(f"generate: {type(model).__name__} is static, its items have no length: leave length out")
     for name, known in {"controls": controls, "labels": labels}.items():
@@ -46,14 +44,12 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
             raise ValueError(f"generate: {name} must have one row for each of {num} sequences, got {len(known)}")
     device = next(model.parameters()).device
     parts = []
-    with _evaluating(model), _seeded(seed, device):
+    with evaluating(model), seeded(seed, device):
         for start in range(0, num, batch_size):
             rows = slice(start, min(start + batch_size, num))
             size = (rows.stop - start,) if length is None else (rows.stop - start, length)
-            given = {name: value[rows].to(device) for name, value in (("controls", controls), ("labels", labels))
-                     if value is not None}
-            trace = poutine.trace(model.model).get_trace(size=size, **given)
-            parts.append(_raw(model, trace.nodes["x"]["value"]))
+            trace = poutine.trace(model.model).get_trace(size=size, **_known(device, controls, labels, rows))
+            parts.append(raw_units(model, trace.nodes["x"]["value"]).cpu())
     return torch.cat(parts)
 
 
@@ -70,39 +66,18 @@ def reconstruct(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, se
     Returns x' in the units of the data, on the CPU; what stands in the padding means nothing.
     """
     device = next(model.parameters()).device
-    known = {name: value.to(device) for name, value in (("controls", controls), ("labels", labels))
-             if value is not None}
+    known = _known(device, controls, labels)
     x, mask = x.to(device), None if mask is None else mask.to(device)
-    with _evaluating(model), _seeded(seed, device):
+    with evaluating(model), seeded(seed, device):
         posterior = poutine.trace(model.guide).get_trace(x, mask, **known)
         size = tuple(x.shape[:1] if model.static else x.shape[:2])
         program = poutine.trace(poutine.replay(model.model, posterior))
         trace = program.get_trace(None, mask, size=size, **known)
-    return _raw(model, trace.nodes["x"]["value"])
+    return raw_units(model, trace.nodes["x"]["value"]).cpu()
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, no gradients, Pyro's parameter store left alone; each module's mode as it was afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with torch.no_grad(), unregistered():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _raw(model: SequenceVAE, x: Tensor) -> Tensor:
-    return (x if model.transform is None else model.transform.inverse(x)).cpu()
+def _known(device: torch.device, controls: Tensor | None, labels: Tensor | None,
+           rows: slice = slice(None)) -> dict[str, Tensor]:
+    """Those of controls and labels that were given, as a model takes them."""
+    return {name: value[rows].to(device) for name, value in (("controls", controls), ("labels", labels))
+            if value is not None}

@@ -77,8 +77,8 @@ def _describe_mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
 def init_arguments(value: Any) -> dict[str, Any] | None:
     """The arguments an object was built with, by name; ``None`` if they are not known.
 
-    They are what it recorded (``init_arguments``: a :class:`~pyro_rvae.SequenceVAE` does). A part of this library may
-    keep each of them under its own name instead.
+    They are what it recorded (``init_arguments``: a :class:`~pyro_rvae.SequenceVAE` and a :class:`~pyro_rvae.Family`
+    do). Another part of this library may keep each of them under its own name instead.
     """
     try:
         signature = _signature(type(value))

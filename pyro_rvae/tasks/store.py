@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..core import SequenceVAE
+from ..core.contexts import forked
 from ..data import Affine
 from ..data.atomic import atomic
+from ..infer.checkpoint import is_pickle
 from .naming import describe, import_name, resolve
 
 __all__ = ["describe_model", "from_pretrained", "load_weights", "read_config", "save_pretrained", "save_weights"]
@@ -59,7 +60,7 @@ def from_pretrained(directory: str | Path, allow: Sequence[str] = ()) -> Sequenc
     directory = Path(directory)
     config = read_config(directory)
     weights = _read(directory / WEIGHTS)
-    with torch.random.fork_rng(devices=[]):  # the new model's random start is not wanted
+    with forked():  # the new model's random start is not wanted
         model = _build(config, allow, directory / CONFIG)
     floating = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(floating) == 1:
@@ -88,7 +89,9 @@ def describe_model(model: SequenceVAE) -> dict[str, Any]:
     """What ``config.yaml`` holds of a model: version, class, constructor arguments, size of its data set."""
     if not isinstance(model, SequenceVAE):
         raise TypeError(f"expected a SequenceVAE, got {type(model).__name__}; save_weights takes any module")
-    return {"pyro_rvae": _version(), "model": describe(model, type(model).__name__),
+    from .. import __version__  # here: it is the package, which imports this file
+
+    return {"pyro_rvae": __version__, "model": describe(model, type(model).__name__),
             "num_sequences": model.num_sequences}
 
 
@@ -118,7 +121,7 @@ def _build(config: Mapping[str, Any], allow: Sequence[str] | None, path: Path) -
 
 def _check_rebuilt(model: SequenceVAE, config: dict[str, Any]) -> None:
     """The constructor, called as the YAML says, builds the modules that stand in the model now."""
-    with torch.random.fork_rng(devices=[]):
+    with forked():
         again = resolve(config["model"], None, type(model).__name__)
     now, then = ({name: type(part) for name, part in m.named_modules() if name.split(".")[0] != "transform"}
                  for m in (model, again))
@@ -135,9 +138,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}: it holds the weights, as save_weights and save_pretrained write "
                          "them")
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"\x80\x02" or start[:1] == b"\x80" or start == b"PK\x03\x04":
+    if is_pickle(path):
         raise ValueError(
             f"{path} is a pickle (as torch.save writes it), which could run any code when it is read, so it never is: "
             "write the weights again with pyro_rvae.tasks.save_weights, or safetensors.torch.save_file"
@@ -170,10 +171,3 @@ def _assign(model: SequenceVAE, weights: dict[str, Tensor], path: Path) -> None:
 
 def _mismatch(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
     return f" ({len(own.keys() - weights.keys())} entries are missing, {len(weights.keys() - own.keys())} unknown)"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("pyro-rvae")
-    except importlib.metadata.PackageNotFoundError:  # run from a source folder
-        return "unknown"

@@ -14,8 +14,16 @@ from torch import Tensor
 from zoo import MASK, ZOO, B, H, T, X, Z
 
 import pyro_rvae as rv
+from pyro_rvae.core.checks import check_count
 
 BOTH = pytest.mark.parametrize("explicit", [False, True], ids=["vectorised", "explicit"])
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", None])
+def test_counts(value: Any) -> None:
+    check_count("num", 1)
+    with pytest.raises(ValueError, match=f"num must be an integer of at least 1 or None, got {value!r}"):
+        check_count("num", value, hint=" or None")
 
 
 class Image(rv.SequenceVAE):

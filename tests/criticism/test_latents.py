@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import pyro_rvae as rv
+from pyro_rvae.core.contexts import evaluating, forked
 from pyro_rvae.criticism import latent_use
-from pyro_rvae.criticism.chunks import Chunk, criticising
+from pyro_rvae.criticism.chunks import Chunk
 from pyro_rvae.criticism.particles import draw
 
 SLOPES, SPREAD = torch.tensor([1.5, 0.0, 0.4]), torch.tensor([0.5, 1.0, 0.8])
@@ -56,7 +57,7 @@ def test_the_draws_of_a_path_do_not_make_a_unit_active(gaussian):
 
 def draws_by_hand(model, data, k, seed):
     """Each sequence's latents ``(k, T, 1)``, drawn alone."""
-    with criticising(model):
+    with evaluating(model), forked():
         return [
             draw(model, Chunk(data.padded([i]), [i], range(k)), seed, repeat=True).guide.nodes["z"]["value"][
                 :, 0

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyro_rvae.data import Affine
+from pyro_rvae.data import Affine, SequenceDataset
+from pyro_rvae.data.transforms import raw_units
 
 
 def test_standardize_matches_numpy_and_inverts() -> None:
@@ -63,3 +64,11 @@ def test_refuses_what_cannot_be_undone(loc, scale, message) -> None:
 def test_is_fitted_on_rows_of_real_numbers(values) -> None:
     with pytest.raises(ValueError, match="fitted on real numbers of shape"):
         Affine.standardize(values)
+
+
+def test_raw_units_are_those_of_the_owner() -> None:
+    plain = SequenceDataset(torch.tensor([[1.0], [3.0]]), [2])
+    x = torch.tensor([[2.0]])
+    assert raw_units(plain, x) is x
+    moved = plain.transformed(Affine.standardize(plain.values))
+    assert torch.equal(raw_units(moved, moved.values), plain.values)

@@ -109,6 +109,8 @@ def test_analytic_kl_in_log_and_validation(data: SequenceDataset) -> None:
     history = quiet(model, data, data, epochs=2, batch_size=8, seed=4, elbo=TraceMeanField_ELBO())
     assert history["kl"][0] == pytest.approx(kl, rel=1e-10)
     assert (history["valid_kl"] > 0).all()
+    assert (history["valid_reconstruction"] > 0).all()
+    np.testing.assert_allclose(history["valid_elbo"], history["valid_reconstruction"] + history["valid_kl"])
 
 
 def test_the_average_is_that_of_its_formula(data: SequenceDataset) -> None:
@@ -219,9 +221,9 @@ def test_trains_the_zoo(name: str) -> None:
 
 
 def test_it_learns(data: SequenceDataset) -> None:
-    """From the start's bound to above that of independent coins (0.61 nats a feature at rate 0.3)."""
+    """From the start's cost to below that of independent coins (0.61 nats a feature at rate 0.3)."""
     history = quiet(vrnn(), data, epochs=60, batch_size=8, lr=0.03)
-    assert history["elbo"][0] < -3.4 and history["elbo"][-5:].mean() > -3.0
+    assert history["elbo"][0] > 3.4 and history["elbo"][-5:].mean() < 3.0
 
 
 def test_bfloat16_is_close(data: SequenceDataset) -> None:
@@ -254,7 +256,7 @@ def test_one_bar_for_the_whole_fit(data: SequenceDataset, capsys: pytest.Capture
     fit(vrnn(), data, data, epochs=2, batch_size=4)
     bar = capsys.readouterr().err
     assert "4/4" in bar and "epoch 2/2" in bar
-    assert all(word in bar for word in ("elbo -", "recon -", "kl ", "valid -"))
+    assert all(word in bar for word in ("elbo ", "recon ", "kl ", "valid ")) and "elbo -" not in bar
     quiet(vrnn(), data, epochs=1)
     assert capsys.readouterr().err == ""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_rvae.infer.weights import Average, copy_of, exchanged, in_eval_mode
+from pyro_rvae.infer.weights import Average, copy_of, exchanged
 
 
 def model() -> nn.Sequential:
@@ -39,14 +39,6 @@ def test_frozen_weights_are_not_averaged() -> None:
     net = model()
     net[0].requires_grad_(False)
     assert set(Average(net, 0.9).values) == {"2.weight", "2.bias"}
-
-
-def test_modes_come_back_one_by_one() -> None:
-    net = model()
-    net[1].eval()
-    with in_eval_mode(net):
-        assert not any(m.training for m in net.modules())
-    assert [m.training for m in net] == [True, False, True]
 
 
 def test_a_copy_is_of_its_own() -> None:

@@ -70,7 +70,7 @@ def training() -> None:
     fit(broken, data, **settings, checkpoint=folder, resume=True)
     write("fit", weights=flat(model), resumed=flat(broken), history=[list(row)[:-1] for row in history],
           steps=history.rows[-1].step, finite=bool(torch.tensor(flat(model)).isfinite().all()),
-          learned=bool(history["elbo"][-1] > history["elbo"][0]))
+          learned=bool(history["elbo"][-1] < history["elbo"][0]))
 
 
 def flat(model: torch.nn.Module) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import sys
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 import pyro_rvae as rv
-from pyro_rvae.tasks.naming import describe, import_name, init_arguments, name_of, resolve
+from pyro_rvae.tasks.naming import describe, import_name, name_of, resolve
 
 
 @pytest.mark.parametrize("value", [None, True, 3, 0.5, "word", [1, [2]], {"a": 1, "b": [None]}])
@@ -46,12 +47,18 @@ def test_partial() -> None:
 
 
 @pytest.mark.parametrize("family", [rv.Bernoulli(3), rv.Categorical(2, classes=5), rv.Poisson(2),
-                                    rv.StudentT(2, df=4.0)])
+                                    rv.StudentT(2, df=4.0), rv.Normal(2), rv.Normal(2, scale=0.5),
+                                    rv.Normal(dim=2, scale=0.5, learned=True),
+                                    rv.AutoregressiveBernoulli(5, hidden=11, dropout=0.25),
+                                    copy.deepcopy(rv.Normal(2, scale=0.5))])
 def test_family_objects(family: rv.Family) -> None:
     again = resolve(describe(family))
     assert type(again) is type(family)
     assert repr(again) == repr(family)
-    assert init_arguments(again) == init_arguments(family)
+    described = describe(family)
+    assert json.loads(json.dumps(described)) == described == describe(again)
+    assert [(name, value.shape) for name, value in again.state_dict().items()] \
+        == [(name, value.shape) for name, value in family.state_dict().items()]
 
 
 def test_a_model_writes_down_its_defaults() -> None:

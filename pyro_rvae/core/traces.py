@@ -1,0 +1,37 @@
+"""Running a model's programs on a batch, and reading what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.poutine as poutine
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
+
+__all__ = ["guide_trace", "in_batch", "replayed", "sites"]
+
+
+def guide_trace(model: Any, batch: Any) -> Trace:
+    """The trace of the guide on a batch."""
+    return poutine.trace(model.guide).get_trace(*batch, **batch.known)
+
+
+def replayed(model: Any, batch: Any, guide: Trace) -> Trace:
+    """The trace of the model on a batch, with the values of the guide's trace."""
+    return poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(*batch, **batch.known)
+
+
+def sites(trace: Trace, *, observed: bool | None = None) -> dict[str, Any]:
+    """The sample sites of a trace by name, without the plates' own.
+
+    Arguments:
+        observed: only the observed ones (True), or only the latent ones (False).
+    """
+    return {name: site for name, site in trace.nodes.items()
+            if site["type"] == "sample" and not site_is_subsample(site)
+            and (observed is None or bool(site["is_observed"]) == observed)}
+
+
+def in_batch(site: Any) -> bool:
+    """Whether a site belongs to a sequence; else it is shared, drawn once a data set."""
+    return any(frame.name == "batch" for frame in site["cond_indep_stack"])
