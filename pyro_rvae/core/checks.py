@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .handlers import trust
 
-__all__ = ["check_arguments", "check_count"]
+__all__ = ["check_arguments", "check_count", "check_known"]
 
 
 def check_count(name: str, value: Any, least: int = 1, *, hint: str = "") -> None:
@@ -35,10 +35,21 @@ def check_arguments(model: Any, x: Tensor | None, mask: Tensor | None, size: tup
     if trust() is None and is_validation_enabled():
         _check_mask(name, mask)
         _check_values(model, name, x, mask)
+        _check_controls(name, controls, mask)
     if x is not None and mask is not None:
         inside = mask[:, : x.shape[1]].unsqueeze(-1)
         x = torch.where(inside, x, torch.zeros_like(x))
     return x, batch, length
+
+
+def check_known(name: str, values: dict[str, Any], batch: int, length: int) -> None:
+    """Beginnings of latent paths (``given``)."""
+    for site, value in values.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        fits = isinstance(value, Tensor) and value.dim() >= 3 and value.shape[-3] == batch
+        if not fits or not 1 <= value.shape[-2] <= length:
+            raise ValueError(f"{name}: given({site}=...) must be a tensor (B, T0, d) with B = {batch} and T0 from 1 to "
+                             f"{length}, got {shape}.")
 
 
 def _check_frames(model: Any, name: str, x: Any) -> None:
@@ -54,6 +65,10 @@ def _check_frames(model: Any, name: str, x: Any) -> None:
         raise ValueError(f"{name} was built for frames of x_dim={x_dim}, got x {tuple(x.shape)}.")
     if 0 in x.shape[:rank]:
         raise ValueError(f"{name}: x is empty, {tuple(x.shape)}; at least one sequence of one frame is needed.")
+    weights = next(model.parameters(), None)
+    if x.is_floating_point() and weights is not None and x.dtype != weights.dtype:
+        raise ValueError(f"{name}: x is {x.dtype} and the model's weights are {weights.dtype} (NumPy's default is "
+                         f"float64); pass x.to({weights.dtype}), or convert the model.")
     codes = hasattr(model.reader, "classes")
     if codes and x.dtype != torch.long:
         raise ValueError(f"{name}: categories are integer codes, torch.long (-1 is missing), got x of {x.dtype}.")
@@ -84,6 +99,8 @@ def _check_companions(model: Any, name: str, batch: int, length: int, mask: Any,
     for what, given in (("mask", mask), ("controls", controls)):
         if given is not None and given.shape[:2] != (batch, length):
             raise ValueError(f"{name}: {what} must start with (B, T) = {(batch, length)}, got {tuple(given.shape)}.")
+    if controls is not None and controls.dim() != 3:
+        raise ValueError(f"{name}: controls must be (B, T, control_dim), got {tuple(controls.shape)}.")
     if labels is not None and (not labels.dim() or labels.shape[0] != batch):
         raise ValueError(f"{name}: labels must have one row a sequence, {batch}; got {tuple(labels.shape)}.")
     if mask is not None and mask.dtype != torch.bool:
@@ -97,6 +114,15 @@ def _check_mask(name: str, mask: Tensor | None) -> None:
     if bool(wrong.any()):
         raise ValueError(f"{name}: each row of mask must be True, then False (padding at the end, at least one "
                          f"frame); row {int(wrong.nonzero()[0])} is not. A gap inside a sequence is NaN in x.")
+
+
+def _check_controls(name: str, controls: Tensor | None, mask: Tensor | None) -> None:
+    if controls is None or controls.device.type == "meta":
+        return
+    wrong = ~controls.isfinite() if mask is None else ~controls.isfinite() & mask.unsqueeze(-1)
+    if bool(wrong.any()):
+        raise ValueError(f"{name}: controls must be finite, got {controls[wrong][0].item()} at "
+                         f"{tuple(wrong.nonzero()[0].tolist())} (sequence, step, element); only x may have gaps.")
 
 
 def _check_values(model: Any, name: str, x: Tensor | None, mask: Tensor | None) -> None:

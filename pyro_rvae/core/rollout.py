@@ -70,7 +70,7 @@ class Probe(_Tight):
         if site.value is not None:
             self._check_length(name, site.value)
             return site.value[..., 0, :]
-        fn = conditional(*inputs)
+        fn = _first_law(name, conditional, inputs)
         check_law(fn, name)
         if fn.has_enumerate_support:
             peek(name, discrete=True)  # enumeration is refused, as it needs a site a step
@@ -87,6 +87,17 @@ class Probe(_Tight):
             raise RuntimeError(f"a handler fixes the first {value.shape[-2]} of {self.steps.length} steps of site "
                                f"{name!r}; the vectorised form takes a known beginning from the argument x with a "
                                f"longer size=(B, T), or from `with given({name}=...)`. Or use `explicit()`.")
+
+
+def _first_law(name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Any:
+    if inputs:
+        return conditional(*inputs)
+    try:
+        return conditional()
+    except TypeError as error:
+        raise TypeError(f"site {name!r}: this model gives the part no inputs, and {type(conditional).__name__} could "
+                        f"not be called without ({error}). A part that needs the state fits a model that passes it "
+                        f"(VRNN, DMM); a Family, or a callable that ignores its inputs, fits here.") from error
 
 
 def _dtype(fn: Any, like: Tensor) -> torch.dtype:
@@ -106,23 +117,36 @@ class Rollout(_Tight):
         self.outputs: dict[str, list[Tensor]] = {}
         self.values: dict[str, Tensor] = {}
         self.laws: dict[str, Any] = {}
-        self._unbound: dict[Any, tuple[Any, tuple[Tensor, ...]]] = {}
+        self._unbound: dict[Any, tuple[Tensor, ...]] = {}
 
-    def unbind(self, key: Any, make: Callable[[], Tensor], keep: Any = None) -> tuple[Tensor, ...]:
+    @property
+    def t(self) -> int:
+        return self._t
+
+    @t.setter
+    def t(self, t: int) -> None:
+        self._t, self._calls = t, 0
+
+    def unbind(self, key: Any, make: Callable[[], Tensor]) -> tuple[Tensor, ...]:
         """A whole sequence as one tensor a step. Once: indexing a step at a time costs O(T^2) in the backward pass."""
         if key not in self._unbound:
-            self._unbound[key] = (keep, make().unbind(-2))
-        return self._unbound[key][1]
+            self._unbound[key] = make().unbind(-2)
+        return self._unbound[key]
+
+    def place(self) -> int:
+        """Which call of the body this is. A body makes the same calls at each step, maybe with a new ``via`` each."""
+        self._calls += 1
+        return self._calls
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
-        whole = self.unbind((id(sequence), via), lambda: via(self.steps.frame(sequence)), keep=sequence)
-        return whole[self.t]
+        return self.unbind(self.place(), lambda: via(self.steps.frame(sequence)))[self.t]
 
     def prev(self, name: str, init: Tensor, via: Via = same) -> Tensor:
+        place = self.place()
         if self.t == 0:
             return via(init.expand(*self.steps.batch_shape, *init.shape[-1:]))
         if self.t - 1 < self.known_until(name):
-            return self.unbind((name, via), lambda: via(self.steps.seen(name, self.sites.get(name))))[self.t - 1]
+            return self.unbind(place, lambda: via(self.steps.seen(name, self.sites.get(name))))[self.t - 1]
         return via(self.steps.reader(name)(self.drawn[name][self.t - 1]))
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
@@ -142,11 +166,11 @@ class Rollout(_Tight):
         return value
 
     def draw(self, name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Tensor:
-        if isinstance(conditional, Conditional):
+        if isinstance(conditional, Conditional) and type(conditional).forward is Conditional.forward:
             raw = conditional.params(*inputs)
             self.recorded.setdefault(name, []).append(raw)
             self.family[name] = family = conditional.family
-            direct: Any = getattr(family, "rsample", None)
+            direct: Any = _direct_draw(family)
             if direct is not None:
                 return direct(raw, self.noise(name, raw.shape[:-1], family.dim))  # type: ignore[attr-defined]
             fn = family(raw)
@@ -188,6 +212,13 @@ class Rollout(_Tight):
         for name in self.sites:
             emit_drawn(self.steps, name, self.laws[name], self.values[name])
         return True
+
+
+def _direct_draw(family: Any) -> Any:
+    """The family's draw from noise, unless a subclass has given it another distribution and kept the old draw."""
+    order = type(family).__mro__
+    draws, laws = (next((i for i, c in enumerate(order) if name in vars(c)), None) for name in ("rsample", "forward"))
+    return family.rsample if draws is not None and laws is not None and draws <= laws else None
 
 
 def _stack_laws(recorded: list[Any], family: Any) -> Any:

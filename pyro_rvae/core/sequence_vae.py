@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import count
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from .checks import check_arguments
+from .checks import check_arguments, check_known
 from .contexts import forked, is_registered
 from .handlers import known_values
 from .steps import Steps
@@ -23,6 +24,7 @@ from .traces import sites
 __all__ = ["SequenceVAE", "SharedPosterior"]
 
 _names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_entries: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()  # what an instance has put in Pyro's store
 _numbers = count()
 
 
@@ -37,12 +39,18 @@ def register(module: nn.Module) -> None:
     name = _names.get(module)
     if name is None:
         name = _names[module] = f"{type(module).__name__}#{next(_numbers)}"
-    store = pyro.get_param_store()
+    store, ours = pyro.get_param_store(), _entries.setdefault(module, set())
     for key, parameter in module.named_parameters():
         if parameter.requires_grad:
             full = f"{name}$$${key}"
             if full in store and store[full].unconstrained() is not parameter:  # type: ignore[attr-defined]
+                if full not in ours:
+                    raise RuntimeError(f"Pyro's store holds {full!r}, which this {type(module).__name__} did not put "
+                                       "there (was the store loaded from a file?), and the model's own weights are "
+                                       "others. Save and load weights with save_pretrained, or state_dict; then "
+                                       "pyro.clear_param_store().")
                 del store[full]
+            ours.add(full)
             if pyro.param(full, parameter) is not parameter:
                 raise RuntimeError(f"a handler (lift, substitute) replaced parameter {key!r}, which a network of "
                                    f"{type(module).__name__} holds: it would have no effect, in either form. A weight "
@@ -76,6 +84,9 @@ class SharedPosterior(nn.Module):
             if site["fn"].support.is_discrete:
                 raise ValueError(f"shared site {name!r} is discrete; a Normal guide can't stand for it. "
                                  "Set self.shared_posterior to a guide of your own.")
+            if site["fn"].batch_shape:
+                raise ValueError(f"shared site {name!r} has batch shape {tuple(site['fn'].batch_shape)} outside of any "
+                                 "plate; make it one event: `.to_event(1)` is missing.")
             self.transforms[name] = biject_to(site["fn"].support)
             start = self.transforms[name].inv(site["value"])
             self.loc[name] = nn.Parameter(torch.zeros_like(start))
@@ -94,6 +105,10 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
     A subclass writes ``__init__`` (its parts), :meth:`generative` and :meth:`inference`, and may write
     :meth:`shared`; everything else is final. The first line of its docstring is its factorisation.
 
+    A body is run several times a call inside its loop (a probe of the first step, the steps, all steps at once), so
+    nothing in a loop may keep count of its calls (no batch normalisation there). Weights are saved by
+    ``save_pretrained`` or ``state_dict``, not by Pyro's parameter store, whose names belong to one process.
+
     Attributes a subclass may set:
         reader: module that turns a raw frame into what networks read (default: NaN filled with 0).
         transform: what maps raw data to the model's units (set by :meth:`for_data`), or ``None``.
@@ -105,6 +120,11 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
     reader: Any
     transform: Any
     num_sequences: int | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.__init__)  # the metaclass would show (*args, **kwargs)
+        cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +156,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         Arguments:
             x: ``(B, T, x_dim)``; NaN (-1 in codes) is a missing element. ``None`` generates. With a ``size``
                 longer than x it is the beginning of the sequences, and the rest is drawn.
-            mask: ``(B, T)`` boolean, True then False: the padding. It covers x and z.
+            mask: ``(B, T)`` boolean, True then False: the padding. It covers x and z, so a latent in the padding has
+                no density at all: right with :meth:`guide`, which masks it too; a guide that doesn't know the mask
+                (AutoGuides, NUTS) needs batches without padding.
             size: ``(B, T)``, where x doesn't tell it.
             controls: ``(B, T, control_dim)``, known inputs at each step.
             labels: ``(B, ...)``, known once a sequence.
@@ -145,7 +167,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         register(self)
         shared = self._shared(self.shared, batch)
         with pyro.plate("batch", batch, dim=-1):
-            steps = self._steps(length, {"x": x, **known_values()}, mask, controls, labels, shared)
+            known = known_values()
+            check_known(type(self).__name__, known, batch, length)
+            steps = self._steps(length, {"x": x, **known}, mask, controls, labels, shared)
             self.generative(steps)
             steps.finish()
 
@@ -174,14 +198,17 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
 
         Arguments:
             data: a data set with ``x_dim, kind, classes, missing, values, transform``.
-            parts: arguments of the model; what is given here is not chosen from the data.
+            parts: arguments of the model; what is given here is not chosen from the data. A model of your own takes
+                x_dim first; if it has arguments ``likelihood`` and ``reader`` they are chosen for it.
         """
         from ..distributions import family_for  # here: the one place where a model meets data
 
         family = family_for(data.kind, data.classes)
-        parts.setdefault("likelihood", family)
-        if data.missing:
-            parts.setdefault("reader", family(data.x_dim).reader(missing=True))
+        reader = family(data.x_dim).reader(missing=True) if data.missing else None
+        accepted = inspect.signature(cls).parameters
+        for name, part in (("likelihood", family), ("reader", reader)):
+            if part is not None and name in accepted:
+                parts.setdefault(name, part)
         model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
         likelihood: Any = getattr(model, "likelihood", None)
         if hasattr(likelihood, "set_bias") and hasattr(likelihood.family, "bias"):

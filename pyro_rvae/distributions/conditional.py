@@ -58,7 +58,8 @@ def conditional(part: ConditionalPart, in_dim: int, dim: int, *, hidden: Sequenc
                 dropout: float = 0.0) -> Any:
     """The rule by which a model turns an argument into a conditional.
 
-    - a Family, its class, or a ``functools.partial`` of it: the model builds an MLP of the right width;
+    - a Family, its class, or a ``functools.partial`` of it: the model builds an MLP of the right width (without
+      inputs, a learned vector of parameters);
     - another class (or partial): called with ``(in_dim, dim)``, widths first;
     - anything else is a whole conditional, and is taken as it is.
     """
@@ -69,6 +70,8 @@ def conditional(part: ConditionalPart, in_dim: int, dim: int, *, hidden: Sequenc
         family = part if isinstance(part, Family) else part(dim)
         if family.dim != dim:
             raise ValueError(f"{type(family).__name__} was built for {family.dim} elements, the model needs {dim}.")
+        if in_dim == 0:
+            return Unconditional(family)
         return Conditional(MLP(in_dim, family.num_params, hidden=hidden, dropout=dropout), family)
     if is_recipe(part):
         return part(in_dim, dim)
@@ -78,6 +81,17 @@ def conditional(part: ConditionalPart, in_dim: int, dim: int, *, hidden: Sequenc
     return part
 
 
+class Unconditional(nn.Module):
+    """``p(y)``: a family with one learned vector of raw parameters; inputs, if any, are ignored."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.family, self.raw = family, nn.Parameter(torch.zeros(family.num_params))
+
+    def forward(self, *inputs: Tensor) -> dist.TorchDistribution:
+        return self.family(self.raw)
+
+
 class Combiner(nn.Module):
     r"""The recurrent combiner of structured inference: reads ``z_{t-1}`` and the encoder's features.
 
@@ -85,15 +99,17 @@ class Combiner(nn.Module):
         h = \tfrac12(\tanh(W z_{t-1} + b) + g_t), \qquad
         q(z_t \mid z_{t-1}, x) = N(A h + a,\ \mathrm{softplus}(B h + d)^2)
 
-    Source: Krishnan, Shalit & Sontag (2017), arXiv:1609.09869, equations 10-11; with a bidirectional encoder both
-    directions' features are averaged with the latent's as one vector. We differ: a linear map brings the
-    features to the width of ``h``, and inputs behind the features may follow.
+    Source: Krishnan, Shalit & Sontag (2017), arXiv:1609.09869, equations 10-11. We differ: a linear map brings
+    the features to the width of ``h``; a bidirectional encoder's two directions go through it together and count one
+    half, where their ST-LR gives one third to each of latent and directions.
 
     Arguments:
         in_dim: width of ``z_{t-1}`` (first) and the features together.
         dim: width of the latent.
         hidden: width of ``h``.
     """
+
+    reads_previous = True
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int = 200) -> None:
         super().__init__()
@@ -114,7 +130,7 @@ class GaussianChain(nn.Module):
 
     .. math::
         q(z_t \mid z_{t-1}, x) = N(a_t z_{t-1} + b_t,\ \mathrm{diag}\, s_t^2), \qquad
-        a_t = \sigma(\alpha_t + 1), \quad s_t = \mathrm{softplus}(\rho_t)
+        a_t = \sigma(\alpha_t + 1), \quad s_t = \mathrm{softplus}(\rho_t) + 10^{-4}
 
     with :math:`(\alpha_t, b_t, \rho_t)` from a network of the features of step t. Given the features the path is
     a linear recurrence, so all of it is drawn by one scan in about ``2 log2 T`` batched operations
@@ -126,6 +142,8 @@ class GaussianChain(nn.Module):
         hidden: widths of the network's hidden layers; none: a linear map of the features.
         dropout: probability on the hidden layers.
     """
+
+    reads_previous = True
 
     def __init__(self, in_dim: int, dim: int, *, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
         super().__init__()

@@ -42,6 +42,8 @@ class Loss(nn.Module):
     def __init__(self, model: SequenceVAE, elbo: ELBO | None = None) -> None:
         super().__init__()
         elbo = elbo if elbo is not None else Trace_ELBO()
+        if isinstance(elbo, type):
+            raise TypeError(f"Loss needs an ELBO object, got the class {elbo.__name__}; pass {elbo.__name__}().")
         if not hasattr(elbo, "differentiable_loss"):
             raise TypeError(f"Loss needs an ELBO with differentiable_loss (Trace_ELBO, TraceMeanField_ELBO, "
                             f"TraceEnum_ELBO, ...); {type(elbo).__name__} has none. Use it with pyro.infer.SVI.")

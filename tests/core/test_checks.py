@@ -113,7 +113,7 @@ def test_integers_for_a_bernoulli(explicit: bool) -> None:
 
 @BOTH
 def test_a_known_path_that_no_loop_samples(explicit: bool) -> None:
-    with form(explicit), rv.given(z=torch.zeros(B, Z)), pytest.raises(ValueError, match="values are given for 'z'"):
+    with form(explicit), rv.given(z=torch.zeros(B, 2, Z)), pytest.raises(ValueError, match="values are given for 'z'"):
         rv.VRAE(X, Z, H).model(size=(B, T))
 
 
