@@ -127,10 +127,13 @@ def _what_came(path: Path, expected: str, *, truncated: bool = False) -> str:
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is one of torch.save (a zip of pickles, PK) or of pickle.dump (a protocol mark, 0x80)."""
+    """Whether a file is one of torch.save (a zip of pickles, PK) or of pickle.dump (a protocol mark, 0x80).
+
+    A safetensors file may begin with the same bytes: the length of its header, which then begins with a brace.
+    """
     with open(path, "rb") as file:
-        start = file.read(2)
-    return start == b"PK" or start[:1] == b"\x80"
+        start = file.read(9)
+    return (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:] != b"{"
 
 
 def _next_name(folder: Path) -> str:

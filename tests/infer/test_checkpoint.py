@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pyro_rvae.infer import load_checkpoint, save_checkpoint
+from pyro_rvae.infer.checkpoint import is_pickle
 from pyro_rvae.infer.packing import join_tensors, split_tensors
 
 TENSORS = {"a/b": torch.tensor([1 / 3, float("nan"), -0.0]), "half": torch.ones(2, 3, dtype=torch.bfloat16),
@@ -188,3 +189,12 @@ def test_a_nest_is_taken_apart_and_put_together() -> None:
 def test_a_nest_with_something_else_is_refused() -> None:
     with pytest.raises(TypeError, match="holds tensors, numbers, strings.*not the set at optimizer/a"):
         split_tensors({"a": {1, 2}}, "optimizer", {})
+
+
+@pytest.mark.parametrize("width", [0x80, 0x4B50])
+def test_a_header_as_long_as_a_pickles_mark(tmp_path: Path, width: int) -> None:
+    """The first bytes of a safetensors file are the length of its header: it may look like a pickle's first byte."""
+    header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(width)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(width.to_bytes(8, "little") + header + b"\x07")
+    assert path.read_bytes()[:1] in (b"\x80", b"P") and not is_pickle(path)
