@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -226,6 +227,46 @@ class MyModel(rv.RVAE):
     """z_t ~ p(z);  x_t ~ p(x_t | h_t)."""
 
 
+class Bare(rv.SequenceVAE):
+    """z_t ~ N(0, I);  x_t ~ p(x_t | z_t).  Its constructor takes no likelihood."""
+
+    def __init__(self, x_dim):
+        super().__init__()
+        self.p, self.net = rv.StandardNormal(0, 2), torch.nn.Linear(2, x_dim)
+        self.q = rv.Conditional(torch.nn.Linear(x_dim, 4), rv.Normal(2))
+
+    def generative(self, steps):
+        for t in steps:
+            z = t.sample("z", self.p)
+            t.sample("x", lambda z: dist.Bernoulli(logits=self.net(z)).to_event(1), z)
+
+    def inference(self, steps, x):
+        for t in steps:
+            t.sample("z", self.q, t.at(x))
+
+
+class NoWidth(rv.SequenceVAE):
+    """x_t ~ p(x_t)."""
+
+    def __init__(self):
+        super().__init__()
+
+
+class Asks(rv.SequenceVAE):
+    """x_t ~ p(x_t)."""
+
+    def __init__(self, x_dim, *, depth, likelihood=None):
+        super().__init__()
+
+
+class Mistaken(rv.SequenceVAE):
+    """x_t ~ p(x_t)."""
+
+    def __init__(self, x_dim, *, likelihood=None):
+        super().__init__()
+        self.width = x_dim + "1"
+
+
 class Broken(rv.RVAE):
     """A model with a mistake in its body."""
 
@@ -264,6 +305,7 @@ def test_a_mistake_in_own_code_keeps_its_traceback(mypkg: str, music: str) -> No
 @pytest.mark.parametrize(("words", "what"), [
     (["trian"], "there is no command 'trian'"),
     (["train", "--modle", "DMM"], "there is no option --modle (did you mean --model?)"),
+    (["train", "--bogus", "3"], "there is no option --bogus; `pyro-rvae train --help` tells them all"),
     (["train", "--epochs", "many"], "--epochs must be int, got many"),
     (["train", "--schedule", "linear"], "--schedule must be one of 'cosine', 'constant', got linear"),
     (["train", "--model", "DNN"], "pyro_rvae has no 'DNN'"),
@@ -300,6 +342,54 @@ def test_a_run_that_cannot_begin_leaves_nothing(words: list[str], what: str, mus
         pytest.skip("there is a GPU")
     assert what in refused("train", "--data", music, "--out", "run", *words, *TINY)
     assert not Path("run").exists()
+
+
+def test_a_file_without_lengths(music: str, refused: Failure) -> None:
+    np.savez("flat.npz", values=np.random.default_rng(0).random((160, 88)) < 0.06)
+    message = "flat.npz: the file has no `lengths`, so its rows are static data, and the model is of sequences: add"
+    assert message in refused("train", "--data", "flat.npz", "--out", "run", *TINY)
+    assert not Path("run").exists()
+    assert main(["train", "--data", music, "--out", "run", "--quiet", *TINY]) == 0
+    assert message in refused("evaluate", "run", "--data", "flat.npz")
+
+
+@pytest.mark.parametrize(("model", "what"), [
+    ("NoWidth", "cannot be built with [] for these data: NoWidth.__init__() takes 1 positional argument but "),
+    ("Asks", "cannot be built with [] for these data: Asks.__init__() missing 1 required keyword-only argument: '"),
+])
+def test_a_constructor_that_takes_other_arguments(model: str, what: str, mypkg: str, music: str,
+                                                  refused: Failure) -> None:
+    message = refused("train", "--data", music, "--out", "run", "--model", f"{mypkg}.{model}")
+    assert what in message and "it is called with x_dim first, and the rest by name" in message
+    assert not Path("run").exists()
+
+
+def test_an_own_constructor_without_a_likelihood(mypkg: str, music: str) -> None:
+    assert main(["train", "--data", music, "--out", "run", "--model", f"{mypkg}.Bare", "--quiet", *TINY[:-4]]) == 0
+    assert main(["sample", "run", "--trust", mypkg]) == 0
+
+
+def test_a_mistake_in_an_own_constructor_keeps_its_traceback(mypkg: str, music: str) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        main(["train", "--data", music, "--out", "run", "--model", f"{mypkg}.Mistaken"])
+
+
+def test_parts_of_another_kind(music: str, refused: Failure) -> None:
+    for words, what in ((["--model", "VRNN", "--model.recurrence", "torch.nn.LSTM"], "torch.nn; pass rv.LSTM"),
+                        (["--model.encoder", "LSTM"], "encoder: expected an Encoder"),
+                        (["--model.likelihood", "Categorical"], "partial(rv.Categorical, classes=K)"),
+                        (["--model.h_dim", "0"], "DMM: h_dim must be an integer of at least 1, got 0"),
+                        (["--model", "VRNN", "--model.posterior", "GaussianChain"], "use a Family, or a DMM")):
+        assert what in refused("train", "--data", music, "--out", "run", *words)
+
+
+def test_one_test_sequence_has_nobody_to_swap_with(capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).random((80, 4)) < 0.5
+    write("few.npz", values)  # 10 sequences: one for the test
+    assert main(["train", "--data", "few.npz", "--out", "run", "--model", "RVAE", *TINY]) == 0
+    out = capsys.readouterr().out
+    assert "-  not measurable with one sequence" in out and "hardly used" not in out
+    assert re.search(r"Markov floor +\d+\.\d{3}  the ELBO is \d+\.\d{3} (below|above) it", out)
 
 
 def test_labels_and_controls_of_test_sequences_go_into_samples() -> None:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import data as library
 from ..core import SequenceVAE
 from ..core.contexts import seeded
-from ..data import Splits
+from ..data import Splits, StaticDataset
 from ..tasks.naming import import_name, resolve
 from .parser import UsageError, similar
 from .settings import MAIN_MODEL, Train
@@ -18,6 +20,7 @@ from .settings import MAIN_MODEL, Train
 __all__ = ["NAMED", "build_model", "load_data", "model_of"]
 
 NAMED = ("bach_chorales", "jsb_chorales", "nottingham", "piano_midi", "binarized_mnist")
+LIBRARIES = (Path(__file__).parents[1], Path(torch.__file__).parent)
 NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 
@@ -42,7 +45,11 @@ def raw_data(name: str, kind: Any = None, classes: int | None = None, seed: int 
     if Path(name).suffix not in (".npz", ".csv"):
         raise UsageError(f"--data must be {', '.join(NAMED)}, or a file .npz or .csv, got {name!r}"
                          f"{similar(name, NAMED)}")
-    return library.load(name, kind=kind, classes=classes, seed=seed)
+    splits = library.load(name, kind=kind, classes=classes, seed=seed)
+    if not static and isinstance(splits.train, StaticDataset):
+        raise UsageError(f"{name}: the file has no `lengths`, so its rows are static data, and the model is of "
+                         "sequences: add an array lengths (N,), the frames of each sequence, or take --model VAE")
+    return splits
 
 
 def build_model(described: Mapping[str, Any], train: Any, seed: int,
@@ -59,7 +66,20 @@ def build_model(described: Mapping[str, Any], train: Any, seed: int,
         try:
             return cls.for_data(train, **parts)
         except TypeError as error:
-            raise UsageError(f"{cls.__name__} cannot be built with {sorted(parts)} for these data: {error}") from error
+            if _in_own_code(error):
+                raise  # with its traceback
+            how = "; it is called with x_dim first, and the rest by name" if "__init__()" in str(error) else ""
+            raise UsageError(f"{cls.__name__} cannot be built with {sorted(parts)} for these data: "
+                             f"{error}{how}") from error
+
+
+def _in_own_code(error: BaseException) -> bool:
+    """Whether an error comes from a line of the user's own, and not from how this library or torch was called."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    file = Path(last.tb_frame.f_code.co_filename) if last is not None else LIBRARIES[0]
+    return not any(file.is_relative_to(folder) for folder in LIBRARIES)
 
 
 def model_of(described: Mapping[str, Any],

@@ -159,6 +159,7 @@ def _explain(message: str, command: str) -> str:
 
 
 def similar(word: str, known: Iterable[str]) -> str:
-    """", did you mean ...?", or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """", did you mean ...?", or nothing. Dashes don't count: all options have them."""
+    bare = {name.lstrip("-"): name for name in known}
+    close = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.7)
+    return f" (did you mean {bare[close[0]]}?)" if close else ""

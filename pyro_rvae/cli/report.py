@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core import SequenceVAE
 from ..criticism import Evaluation, LatentUse, evaluate, latent_use
+from ..criticism.bounds import FLOORS, beside
 from ..data import SequenceDataset
 from ..data.atomic import atomic
 from ..tasks import generate, write_midi
@@ -47,10 +48,11 @@ def table(bounds: Evaluation, use: LatentUse) -> str:
     """Bounds, floors and what the latents are worth, one a line."""
     k = bounds.num_particles
     rows = [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae), ("reconstruction", bounds.reconstruction),
-            ("KL", bounds.kl), *((f"{name} floor", cost) for name, cost in bounds.floors.items())]
-    lines = [f"  {label:26}{value:9.3f}{_below(bounds, label)}" for label, value in rows]
-    if np.isfinite(use.shuffling_cost):  # there is another sequence to take them from
-        lines.append(f"  {'shuffled latents cost':26}{use.shuffling_cost:+9.3f}  {_verdict(use.shuffling_cost)}")
+            ("KL", bounds.kl)]
+    lines = [f"  {label:26}{value:9.3f}" for label, value in rows]
+    lines += [f"  {FLOORS[name] + ' floor':26}{cost:9.3f}  the ELBO is {beside(cost, bounds.elbo)} it"
+              for name, cost in bounds.floors.items()]
+    lines.append(f"  {'shuffled latents cost':26}{_verdict(use.shuffling_cost, bounds.unit)}")
     lines.append(f"  {'active latent units':26}{f'{use.active_units} of {use.num_units}':>9}")
     what = ("sequence" if bounds.unit == "frame" else "item") + "s" * (len(bounds.lengths) != 1)
     units = " (of the transformed data)" if bounds.transformed else ""
@@ -58,17 +60,12 @@ def table(bounds: Evaluation, use: LatentUse) -> str:
     return "\n".join([f"{bounds.name} on {head}; nats per {bounds.unit}{units}, lower is better", *lines])
 
 
-def _below(bounds: Evaluation, label: str) -> str:
-    name = label.removesuffix(" floor")
-    if name not in bounds.floors:
-        return ""
-    gain = bounds.floors[name] - bounds.elbo
-    return f"  the ELBO is {abs(gain):.3f} {'below' if gain >= 0 else 'above'} it"
-
-
-def _verdict(cost: float) -> str:
-    used = cost > WANTED["shuffling_cost"]
-    return f"another sequence's latents {'will not do: they are used' if used else 'do as well: they are hardly used'}"
+def _verdict(cost: float, unit: str) -> str:
+    one = "sequence" if unit == "frame" else "item"
+    if not np.isfinite(cost):  # there is no other to take latents from
+        return f"{'-':>9}  not measurable with one {one}"
+    used = "will not do: they are used" if cost > WANTED["shuffling_cost"] else "do as well: they are hardly used"
+    return f"{cost:+9.3f}  another {one}'s latents {used}"
 
 
 def sample_length(train: Any) -> int | None:

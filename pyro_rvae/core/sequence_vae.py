@@ -206,8 +206,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         family = family_for(data.kind, data.classes)
         reader = family(data.x_dim).reader(missing=True) if data.missing else None
         accepted = inspect.signature(cls).parameters
+        any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
         for name, part in (("likelihood", family), ("reader", reader)):
-            if part is not None and name in accepted:
+            if part is not None and (name in accepted or any_name):
                 parts.setdefault(name, part)
         model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
         likelihood: Any = getattr(model, "likelihood", None)

@@ -152,9 +152,9 @@ class Evaluation:
             self.unit == "frame"
         )
         units = ", in the units of the transformed data" * self.transformed
-        rows = [("", f"nats/{self.unit}", *(f"below {FLOORS[n]}" for n in names))]
+        rows = [("", f"nats/{self.unit}", *(f"{FLOORS[n]} floor" for n in names))]
         for label, cost in ((f"ELBO ({each})", self.elbo), (f"IWAE-{k}", self.iwae)):
-            rows.append((label, f"{cost:.3f}", *(f"{self.floors[n] - cost:+.3f}" for n in names)))
+            rows.append((label, f"{cost:.3f}", *(beside(self.floors[n], cost) for n in names)))
         rows.append((f"reconstruction ({each})", f"{self.reconstruction:.3f}", *("" for _ in names)))
         rows.append((f"KL ({each})", f"{self.kl:.3f}", *("" for _ in names)))
         rows += [
@@ -164,6 +164,11 @@ class Evaluation:
 
 
 FLOORS = {"independent": "independent", "markov": "Markov"}
+
+
+def beside(floor: float, cost: float) -> str:
+    """Where a cost stands: ``"0.450 below"`` a floor, or above it."""
+    return f"{abs(floor - cost):.3f} {'below' if cost <= floor else 'above'}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

@@ -75,12 +75,14 @@ class LatentUse:
 
     def __repr__(self) -> str:
         draws = "1 draw" if self.num_particles == 1 else f"{self.num_particles} draws"
+        alone = math.isnan(self.shuffling_cost)
+        one = "sequence" if self.unit == "frame" else "item"
         rows = [
             (f"KL ({draws})", f"{self.kl:.3f}", ""),
             (
                 f"shuffled latents cost ({draws})",
-                f"{self.shuffling_cost:+.3f}",
-                "near 0: the latents are not used",
+                "-" if alone else f"{self.shuffling_cost:+.3f}",
+                f"not measurable with one {one}" if alone else "near 0: the latents are not used",
             ),
             (
                 "active units",

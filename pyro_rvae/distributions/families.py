@@ -28,6 +28,11 @@ def inverse_softplus(y: float | Tensor) -> Tensor:
     return y + torch.log(-torch.expm1(-y))
 
 
+def _known(statistic: Tensor, otherwise: float) -> Tensor:
+    """A statistic of each column; of a column that is missing throughout (NaN) the number that stands for it."""
+    return torch.where(statistic.isnan(), otherwise, statistic)
+
+
 class Family(nn.Module):
     """Raw parameters ``(..., num_params)`` to a distribution with ``event_shape (dim,)``.
 
@@ -63,7 +68,8 @@ class Family(nn.Module):
     def bias(self, values: Tensor) -> Tensor | None:
         """Raw parameters that match the marginals of ``values (N, dim)`` (NaN or -1 = missing), if known.
 
-        The output bias is set to it, which spares training the first tens of nats.
+        The output bias is set to it, which spares training the first tens of nats. An element that is missing
+        throughout gets loc 0, scale 1, rate 1, or equal probabilities.
         """
         return None
 
@@ -90,12 +96,12 @@ class Bernoulli(Family):
 
 
 class Normal(Family):
-    """``x_i ~ N(loc_i, scale_i^2)``, elements independent.
+    """``x_i ~ N(loc_i, scale_i^2)``, ``scale_i = softplus(raw_i) + 1e-4``, elements independent.
 
     Arguments:
         dim: elements of a frame.
-        scale: ``None``: the network gives each element's scale, ``softplus(raw) + 1e-4`` (heteroscedastic).
-            A number: one scale for all elements, fixed (mean squared error is ``scale=1``).
+        scale: ``None``: the network gives each element's ``raw_i`` (heteroscedastic).
+            A number: one scale for all elements, fixed (mean squared error is ``scale=1``); it must exceed 1e-4.
         learned: with a number, make it the start of a learned scale for each element, the same in all frames.
     """
 
@@ -133,15 +139,17 @@ class Normal(Family):
         return torch.addcmul(loc, scale, noise)
 
     def bias(self, values: Tensor) -> Tensor:
-        loc = values.nanmean(0)
+        loc = _known(values.nanmean(0), 0.0)
         if self.raw_scale is not None:
             return loc
-        spread = (values - loc).square().nanmean(0).sqrt().clamp_min(1e-2)
+        spread = _known((values - loc).square().nanmean(0).sqrt(), 1.0).clamp_min(1e-2)
         return torch.cat([loc, inverse_softplus(spread)])
 
 
 class StudentT(Family):
-    """``x_i ~ StudentT(df_i, loc_i, scale_i)``, elements independent: heavy tails, robust to outliers.
+    """``x_i ~ StudentT(df_i, loc_i, scale_i)``, ``scale_i = softplus(raw_i) + 1e-4``, elements independent.
+
+    Heavy tails: robust to outliers.
 
     Arguments:
         dim: elements of a frame.
@@ -160,14 +168,15 @@ class StudentT(Family):
         return dist.StudentT(df, loc, softplus(raw) + MIN_SCALE, validate_args=False).to_event(1)
 
     def bias(self, values: Tensor) -> Tensor:
-        loc = values.nanmedian(0).values
-        spread = 1.4826 * (values - loc).abs().nanmedian(0).values.clamp_min(1e-2)  # consistent for a Normal
+        loc = _known(values.nanmedian(0).values, 0.0)
+        median = (values - loc).abs().nanmedian(0).values.clamp_min(1e-2)
+        spread = _known(1.4826 * median, 1.0)  # the factor: consistent for a Normal
         df = [torch.full_like(loc, 2.0)] if self.df is None else []
         return torch.cat([loc, inverse_softplus(spread), *df])
 
 
 class Poisson(Family):
-    """``x_i ~ Poisson(softplus(raw_i))``, counts 0, 1, 2, ..., elements independent."""
+    """``x_i ~ Poisson(softplus(raw_i) + 1e-6)``, counts 0, 1, 2, ..., elements independent."""
 
     kind = "counts"
 
@@ -178,7 +187,7 @@ class Poisson(Family):
         return dist.Poisson(softplus(params) + 1e-6, validate_args=False).to_event(1)
 
     def bias(self, values: Tensor) -> Tensor:
-        return inverse_softplus(values.nanmean(0).clamp_min(1e-3))
+        return inverse_softplus(_known(values.nanmean(0), 1.0).clamp_min(1e-3))
 
 
 class Categorical(Family):
@@ -186,12 +195,15 @@ class Categorical(Family):
 
     Arguments:
         dim: channels.
-        classes: classes of every channel.
+        classes: classes of every channel. It must be given; a model takes ``partial(rv.Categorical, classes=K)``.
     """
 
     kind = "categories"
 
-    def __init__(self, dim: int, *, classes: int) -> None:
+    def __init__(self, dim: int, *, classes: int | None = None) -> None:
+        if classes is None:
+            raise TypeError("Categorical: the number of classes is needed: Categorical(dim, classes=K), or, as a "
+                            "part of a model, functools.partial(rv.Categorical, classes=K).")
         if classes < 2:
             raise ValueError(f"Categorical: classes must be at least 2, got {classes}.")
         super().__init__(dim, dim * classes)
@@ -214,7 +226,7 @@ class Categorical(Family):
 def family_for(kind: str, classes: int | None = None) -> Callable[[int], Family]:
     """The family that fits a kind of data: Bernoulli, Normal, Poisson or Categorical, as a function of ``dim``."""
     if kind == "categories":
-        return partial(Categorical, classes=classes)  # type: ignore[arg-type]
+        return partial(Categorical, classes=classes)
     known: dict[str, Callable[[int], Family]] = {"binary": Bernoulli, "real": Normal, "counts": Poisson}
     if kind not in known:
         raise ValueError(f"kind must be one of {[*known, 'categories']}, got {kind!r}.")

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Conditional, GaussianChain, Normal, conditional
-from ..nn import MLP, Backward, GatedTransition, build
-from .parts import reader_for
+from ..nn import MLP, Backward, Encoder, GatedTransition, build
+from .parts import check_widths, reader_for
 
 __all__ = ["DMM", "GatedNormal"]
 
 
 class GatedNormal(Conditional):
     """p(z_t | z_{t-1}, ...): a Normal whose parameters come from a :class:`~pyro_rvae.nn.GatedTransition`."""
+
+    reads_previous = True
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int = 200, dropout: float = 0.0) -> None:
         super().__init__(GatedTransition(in_dim, dim, hidden=hidden, dropout=dropout), Normal(dim))
@@ -53,6 +55,7 @@ class DMM(SequenceVAE):
                  likelihood: Any = Bernoulli, posterior: Any = GaussianChain, encoder: Any = Backward,
                  skip_edges: bool = False, skip_dim: int = 100, reader: Any = None, layers: int = 1,
                  dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim, skip_dim=skip_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
@@ -65,7 +68,7 @@ class DMM(SequenceVAE):
         seen = z_dim + (skip_dim if skip_edges else 0)
         self.transition = conditional(transition or partial(GatedNormal, hidden=h_dim), seen, z_dim, hidden=(h_dim,))
         self.likelihood = conditional(likelihood, seen, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
         self.posterior = conditional(posterior, z_dim + self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

@@ -5,21 +5,66 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ..core.checks import check_count
 from ..distributions import Conditional, Family
 from ..nn import Reader, build
 
-__all__ = ["reader_for"]
+__all__ = ["check_state", "check_summary", "check_widths", "reader_for", "without_previous"]
+
+
+def check_widths(model: Any, **widths: Any) -> None:
+    """Refuse a width that is no integer of at least 1, before anything is built with it."""
+    for name, width in widths.items():
+        check_count(f"{type(model).__name__}: {name}", width)
+
+
+def without_previous(model: Any, what: str, part: Any, given: str) -> Any:
+    """``part``, unless it reads the previous latent, which the model does not pass to it.
+
+    Arguments:
+        what: the part's name in the model.
+        given: what the model passes instead, for the message.
+    """
+    if getattr(_source(part), "reads_previous", False):
+        source = _source(part)
+        name = source.__name__ if isinstance(source, type) else type(source).__name__
+        raise ValueError(f"{name} reads the previous latent; {type(model).__name__}'s {what} is given {given}: "
+                         "use a Family, or a DMM.")
+    return part
+
+
+def check_summary(model: Any, encoder: Any) -> None:
+    """Refuse an encoder without a summary, where the latent is drawn once a sequence."""
+    if not callable(getattr(encoder, "summary", None)):
+        raise TypeError(f"encoder: {type(model).__name__} reads summary(x, mask), one feature vector (B, out_dim) a "
+                        f"sequence, and {type(encoder).__name__} has none; write it, or subclass rv.Encoder.")
+
+
+def check_state(model: Any, recurrence: Any) -> None:
+    """Refuse a causal part that does not tell the width of its state, where the model gives the first one."""
+    if not hasattr(recurrence, "state_dim"):
+        raise TypeError(f"recurrence: {type(model).__name__} gives the first state, and {type(recurrence).__name__} "
+                        "does not set state_dim, the width of the vector that its begin(init) takes.")
+
+
+def _source(part: Any) -> Any:
+    """What a ``functools.partial`` is of."""
+    while isinstance(part, partial):
+        part = part.func
+    return part
 
 
 def reader_for(reader: Any, likelihood: Any, x_dim: int) -> Any:
     """The part through which networks read x: as given, or as the likelihood's family suggests."""
     if reader is not None:
-        return build(reader, x_dim)
+        built = build(reader, x_dim)
+        if not callable(built) or not hasattr(built, "out_dim"):
+            raise TypeError(f"reader: expected a module from x to what networks read, with out_dim (rv.Reader, "
+                            f"rv.CodeReader or your own), got {type(built).__name__}.")
+        return built
     if isinstance(likelihood, Conditional) and isinstance(likelihood.family, Family):
         likelihood = likelihood.family
-    source = likelihood
-    while isinstance(source, partial):
-        source = source.func
+    source = _source(likelihood)
     if isinstance(likelihood, Family):
         return likelihood.reader()
     if isinstance(source, type) and issubclass(source, Family):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, Bidirectional, build
+from ..nn import LSTM, Bidirectional, Causal, Encoder, build
 from ..priors import StandardNormal
-from .parts import reader_for
+from .parts import check_widths, reader_for, without_previous
 
 __all__ = ["RVAE"]
 
@@ -19,8 +19,10 @@ class RVAE(SequenceVAE):
     """z_t ~ N(0, I);  h_t = f(h_{t-1}, z_t);  x_t ~ p(x_t | h_t);  q(z_t | g_t), g = encoder(x).
 
     Source: the causal form of Leglaive, Alameda-Pineda, Girin & Horaud (2020), "A Recurrent Variational Autoencoder
-    for Speech Enhancement", arXiv:1910.10942, equations 4-6; we take any encoder, likelihood and prior, where they
-    take a zero-mean complex Gaussian for speech.
+    for Speech Enhancement", arXiv:1910.10942, equations 4-6. We differ in the guide: theirs, for the causal model, is
+    that of the exact posterior, ``q(z_t | z_1..z_{t-1}, x_t..x_T)``; ours drops the earlier latents, so that all
+    steps are drawn at once, and takes any encoder (by default Bidirectional, of all of x). We take any likelihood
+    and prior, where they take a zero-mean complex Gaussian for speech.
 
     Arguments:
         x_dim: width of a frame.
@@ -36,13 +38,15 @@ class RVAE(SequenceVAE):
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
                  encoder: Any = Bidirectional, reader: Any = None, dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.prior = conditional(prior, 0, z_dim)
-        self.recurrence = build(recurrence, z_dim, h_dim)
-        self.likelihood = conditional(likelihood, h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
+        self.recurrence = build(recurrence, z_dim, h_dim, kind=Causal, what="recurrence")
+        self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
+        posterior = without_previous(self, "posterior", posterior, "g_t")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, Forward, build
+from ..nn import LSTM, Causal, Encoder, Forward, build
 from ..priors import StandardNormal
-from .parts import reader_for
+from .parts import check_widths, reader_for, without_previous
 
 __all__ = ["STORN"]
 
@@ -36,14 +36,16 @@ class STORN(SequenceVAE):
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
                  encoder: Any = Forward, reader: Any = None, dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
-        self.prior = conditional(prior, 0, z_dim)
-        self.recurrence = build(recurrence, self.reader.out_dim + z_dim, h_dim)
-        self.likelihood = conditional(likelihood, h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
+        self.recurrence = build(recurrence, self.reader.out_dim + z_dim, h_dim, kind=Causal, what="recurrence")
+        self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
+        posterior = without_previous(self, "posterior", posterior, "g_t")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

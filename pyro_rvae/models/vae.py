@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pyro
@@ -10,11 +11,25 @@ from torch import Tensor
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import MLP
+from ..nn import MLP, Causal, Encoder, Pointwise, build
+from ..nn.networks import lacks, origin
 from ..priors import StandardNormal
-from .parts import reader_for
+from .parts import check_widths, reader_for, without_previous
 
 __all__ = ["VAE"]
+
+
+class _ItemEncoder:
+    """What encodes items without time."""
+
+    @classmethod
+    def fault(cls, part: Any) -> str:
+        """What keeps ``part`` from serving here, or an empty string."""
+        over_time = isinstance(part, Causal) or (isinstance(part, Encoder) and not isinstance(part, Pointwise))
+        if callable(part) and not lacks(part, "out_dim") and not over_time:
+            return ""
+        return ("an Encoder of items is needed: a module from an item to its features, with out_dim (rv.MLP, or your "
+                f"own), got {origin(part)}" + ", which reads sequences" * over_time)
 
 
 class VAE(SequenceVAE):
@@ -27,7 +42,8 @@ class VAE(SequenceVAE):
         z_dim: width of the latent.
         h_dim: width of the hidden layers.
         prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
-        encoder: module from an item as networks read it to ``(B, out_dim)`` features, with ``out_dim``.
+        encoder: module from an item as networks read it to ``(B, out_dim)`` features, with ``out_dim``, or its class
+            built with ``(in_dim, h_dim)``; default: an MLP.
         reader: part through which networks read x.
         hidden: widths of the hidden layers of encoder and decoder (default: two of ``h_dim``).
         dropout: on the hidden layers of the likelihood.
@@ -38,13 +54,16 @@ class VAE(SequenceVAE):
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, encoder: Any = None, reader: Any = None,
                  hidden: Sequence[int] | None = None, dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         hidden = tuple(hidden) if hidden is not None else (h_dim, h_dim)
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.prior = conditional(prior, 0, z_dim)
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
         self.likelihood = conditional(likelihood, z_dim, x_dim, hidden=hidden[::-1], dropout=dropout)
-        self.encoder = encoder or MLP(self.reader.out_dim, h_dim, hidden=hidden[:-1], output=False)
+        encoder = partial(MLP, hidden=hidden[:-1], output=False) if encoder is None else encoder
+        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=_ItemEncoder, what="encoder")
+        posterior = without_previous(self, "posterior", posterior, "the encoder's features")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=())
 
     def generative(self, steps: Steps) -> None:

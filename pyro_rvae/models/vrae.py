@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, MLP, Forward, build
+from ..nn import LSTM, MLP, Causal, Encoder, Forward, build
 from ..priors import StandardNormal
-from .parts import reader_for
+from .parts import check_state, check_summary, check_widths, reader_for, without_previous
 
 __all__ = ["VRAE"]
 
@@ -21,8 +21,9 @@ class VRAE(SequenceVAE):
     """z ~ N(0, I) once a sequence;  h_0 = tanh(W z + b), h_t = f(h_{t-1}, x_{t-1});  x_t ~ p(x_t | h_t);  q(z | x).
 
     Source: Fabius & van Amersfoort (2015), "Variational Recurrent Auto-Encoders", arXiv:1412.6581, section 2: the
-    encoder's last state gives q. We differ in the cell (theirs is a tanh network: ``recurrence=rv.RNN``) and in a
-    hidden layer before the likelihood.
+    encoder's last state gives q. We differ in the cell (theirs is a tanh network: ``recurrence=rv.RNN``), in a hidden
+    layer before the likelihood and one before q, and in ``x_0``, which is learned. With an LSTM the cell state starts
+    as a tanh of z as well as the hidden state.
 
     Arguments:
         x_dim: width of a frame.
@@ -38,15 +39,19 @@ class VRAE(SequenceVAE):
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
                  encoder: Any = Forward, reader: Any = None, dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
-        self.prior = conditional(prior, 0, z_dim)
-        self.recurrence = build(recurrence, self.reader.out_dim, h_dim)
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
+        self.recurrence = build(recurrence, self.reader.out_dim, h_dim, kind=Causal, what="recurrence")
+        check_state(self, self.recurrence)
         self.begin = nn.Sequential(MLP(z_dim, self.recurrence.state_dim, hidden=()), nn.Tanh())
-        self.likelihood = conditional(likelihood, h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim)
+        self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
+        check_summary(self, self.encoder)
+        posterior = without_previous(self, "posterior", posterior, "the encoder's summary")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, MLP, build
-from .parts import reader_for
+from ..nn import LSTM, MLP, Causal, build
+from .parts import check_widths, reader_for, without_previous
 
 __all__ = ["VRNN"]
 
@@ -35,16 +35,20 @@ class VRNN(SequenceVAE):
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = Normal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM, reader: Any = None,
                  dropout: float = 0.0) -> None:
+        check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
         self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=(), output=False)
         self.phi_z = MLP(z_dim, h_dim, hidden=(), output=False)
-        self.recurrence = build(recurrence, 2 * h_dim, h_dim)
-        self.prior = conditional(prior, h_dim, z_dim, hidden=(h_dim,))
-        self.likelihood = conditional(likelihood, 2 * h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.posterior = conditional(posterior, 2 * h_dim, z_dim, hidden=(h_dim,))
+        self.recurrence = build(recurrence, 2 * h_dim, h_dim, kind=Causal, what="recurrence")
+        prior = without_previous(self, "prior", prior, "h_t")
+        posterior = without_previous(self, "posterior", posterior, "h_t and x_t")
+        out_dim = self.recurrence.out_dim
+        self.prior = conditional(prior, out_dim, z_dim, hidden=(h_dim,))
+        self.likelihood = conditional(likelihood, out_dim + h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+        self.posterior = conditional(posterior, out_dim + h_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:
         for t in steps:

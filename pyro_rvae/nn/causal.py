@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .networks import lacks, origin
+
 __all__ = ["GRU", "LSTM", "RNN", "Causal", "linear_scan"]
 
 
@@ -21,11 +23,23 @@ class Causal(nn.Module):
 
     Attributes:
         out_dim: width of ``y_t``.
-        state_dim: width of the vector that :meth:`begin` turns into a state.
+        state_dim: width of the vector that :meth:`begin` turns into a state; needed where a model gives one.
+        in_dim: width of ``u_t``, if the part tells it: a model then checks it.
     """
 
     out_dim: int
     state_dim: int
+
+    @classmethod
+    def fault(cls, part: Any) -> str:
+        """What keeps ``part`` from serving as a causal part, or an empty string; no base class is asked for."""
+        missing = lacks(part, "step", "begin", "out_dim")
+        if not missing:
+            return ""
+        if isinstance(part, Causal):
+            return f"{origin(part)} does not set {', '.join(missing)} in its constructor"
+        own = f"; pass rv.{type(part).__name__}" if isinstance(part, (nn.LSTM, nn.GRU, nn.RNN)) else ""
+        return f"expected a Causal part (LSTM, GRU, RNN or your own subclass), got {origin(part)}{own}"
 
     def step(self, u: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One step: ``u (..., in_dim)`` and the state (``None`` at the start) to ``(y (..., out_dim), state)``."""
@@ -53,7 +67,7 @@ class _Recurrent(Causal):
     def __init__(self, rnn: nn.RNNBase) -> None:
         super().__init__()
         self.rnn = rnn
-        self.out_dim = rnn.hidden_size
+        self.in_dim, self.out_dim = rnn.input_size, rnn.hidden_size
         self.state_dim = rnn.num_layers * self.gates * rnn.hidden_size
 
     def cell(self, u: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .causal import LSTM, Causal
-from .networks import MLP
+from .networks import MLP, lacks, origin
 
 __all__ = ["Backward", "Bidirectional", "Encoder", "Forward", "Pointwise", "last", "reverse"]
 
@@ -33,6 +35,19 @@ def last(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
     return sequence.take_along_dim(_like(index, sequence), -2).squeeze(-2)
 
 
+def _takes_mask(part: Any) -> bool:
+    """Whether ``part(x, mask)`` can be called; what has no signature is believed."""
+    if not callable(part):
+        return False
+    try:
+        inspect.signature(getattr(part, "forward", part)).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
 def _like(index: Tensor, sequence: Tensor) -> Tensor:
     """An index of steps ``(B, n)`` for sequences that may have further dims in front (particles)."""
     return index.unsqueeze(-1).expand(*sequence.shape[:-2], index.shape[-1], 1)
@@ -44,10 +59,25 @@ class Encoder(nn.Module):
     Attributes:
         out_dim: width of a feature vector.
         causal: whether the feature at t looks at ``x_1..x_t`` only, so that a guide built on it is a filter.
+
+    A model takes any module with ``out_dim`` and ``forward(x, mask)``; the base class adds the summary.
     """
 
     out_dim: int
     causal: bool
+
+    @classmethod
+    def fault(cls, part: Any) -> str:
+        """What keeps ``part`` from serving as an encoder, or an empty string; no base class is asked for."""
+        missing = lacks(part, "out_dim")
+        if isinstance(part, Encoder) and missing:
+            return f"{origin(part)} does not set {', '.join(missing)} in its constructor"
+        if not missing and not isinstance(part, Causal) and _takes_mask(part):
+            return ""
+        cell = f"; to encode with it, functools.partial(rv.Forward, cell=rv.{type(part).__name__})"
+        return ("expected an Encoder (Forward, Backward, Bidirectional, Pointwise, or a module of your own with "
+                f"out_dim and forward(x, mask)), got {origin(part)}"
+                + (cell if type(part).__name__ in ("LSTM", "GRU", "RNN") else ""))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -64,7 +94,7 @@ class Pointwise(Encoder):
 
     def __init__(self, in_dim: int, h_dim: int, *, net: nn.Module | None = None) -> None:
         super().__init__()
-        self.net, self.out_dim = net or MLP(in_dim, h_dim, hidden=(h_dim,)), h_dim
+        self.net, self.in_dim, self.out_dim = net or MLP(in_dim, h_dim, hidden=(h_dim,)), in_dim, h_dim
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.net(x)  # type: ignore[no-any-return]
@@ -94,9 +124,13 @@ class _Recurrent(Encoder):
         if isinstance(cell, nn.Module):
             raise TypeError(f"{type(self).__name__}: pass the cell's class (or functools.partial of it), "
                             f"not the instance {type(cell).__name__}.")
-        self.cells = nn.ModuleList(cell(in_dim, h_dim) for _ in range(self.directions))
+        cells = [cell(in_dim, h_dim) for _ in range(self.directions)]
+        fault = Causal.fault(cells[0])
+        if fault:
+            raise TypeError(f"{type(self).__name__}: cell: {fault}.")
+        self.cells = nn.ModuleList(cells)
         self.dropout, self.append = nn.Dropout(dropout), append
-        self.out_dim = self.directions * h_dim + (in_dim if append else 0)
+        self.in_dim, self.out_dim = in_dim, sum(cell.out_dim for cell in cells) + (in_dim if append else 0)
 
     def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
         """The features of each direction."""

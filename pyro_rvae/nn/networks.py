@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["MLP", "CodeReader", "GatedTransition", "Reader", "build", "concat", "is_recipe"]
+
 
 def concat(inputs: Sequence[Tensor]) -> Tensor:
     """Concatenate on the last dim, after broadcasting the others."""
@@ -32,13 +33,53 @@ def is_recipe(part: Any) -> bool:
     return isinstance(part, type)
 
 
-def build(part: Any, *widths: int) -> Any:
+class Kind(Protocol):
+    """A class that can say whether something will do as one of its kind, without being an instance of it."""
+
+    @classmethod
+    def fault(cls, part: Any) -> str:
+        """What was expected and what came; empty if ``part`` will do."""
+        ...
+
+
+def build(part: Any, *widths: int, kind: type[Kind] | None = None, what: str = "part") -> Any:
     """A part as a model uses it: a class (or partial of one) is called with the widths; the rest is taken as is.
+
+    Arguments:
+        part: a class, a ``functools.partial`` of one, or the part itself.
+        widths: what a class is called with; the first is the width of what the part reads.
+        kind: what the part must be (:class:`~pyro_rvae.nn.Causal`, :class:`~pyro_rvae.nn.Encoder`); None: anything.
+        what: the argument's name, for messages.
+
+    Raises:
+        TypeError: the part is not of that kind.
+        ValueError: it is one already built, whose ``in_dim`` is not the first width.
 
     >>> build(nn.Linear, 3, 4)
     Linear(in_features=3, out_features=4, bias=True)
     """
-    return part(*widths) if is_recipe(part) else part
+    built = part(*widths) if is_recipe(part) else part
+    if kind is None:
+        return built
+    fault = kind.fault(built)
+    if fault:
+        raise TypeError(f"{what}: {fault}.")
+    in_dim = getattr(built, "in_dim", None)
+    if built is part and in_dim is not None and in_dim != widths[0]:
+        raise ValueError(f"{what}: this {type(part).__name__} was built to read vectors {in_dim} wide, the model "
+                         f"passes it {widths[0]} numbers; build it with in_dim={widths[0]}, or pass its class.")
+    return built
+
+
+def origin(part: Any) -> str:
+    """What something is, for a message: ``"LSTM of torch.nn"``, ``"function"``."""
+    name, module = type(part).__name__, type(part).__module__
+    return name if module == "builtins" else f"{name} of {'.'.join(module.split('.')[:2])}"
+
+
+def lacks(part: Any, *names: str) -> list[str]:
+    """Those of the attributes that ``part`` does not have."""
+    return [name for name in names if not hasattr(part, name)]
 
 
 class MLP(nn.Sequential):

@@ -131,7 +131,8 @@ def _unnameable(where: str, what: str) -> ValueError:
     return ValueError(
         f"{where} is {what}: it cannot be saved by name. Give a class or function of a module (or a "
         "functools.partial of it, with its arguments), numbers, strings, lists; or save the weights alone with "
-        "save_weights(model, path), and load them with load_weights(the model built by your code, path)."
+        "rv.tasks.save_weights(model, path), and load them with rv.tasks.load_weights(the model built by your code, "
+        "path)."
     )
 
 

@@ -88,7 +88,8 @@ def load_weights(model: SequenceVAE, path: str | Path) -> None:
 def describe_model(model: SequenceVAE) -> dict[str, Any]:
     """What ``config.yaml`` holds of a model: version, class, constructor arguments, size of its data set."""
     if not isinstance(model, SequenceVAE):
-        raise TypeError(f"expected a SequenceVAE, got {type(model).__name__}; save_weights takes any module")
+        raise TypeError(f"expected a SequenceVAE, got {type(model).__name__}; rv.tasks.save_weights takes any "
+                        "module")
     from .. import __version__  # here: it is the package, which imports this file
 
     return {"pyro_rvae": __version__, "model": describe(model, type(model).__name__),
@@ -130,18 +131,19 @@ def _check_rebuilt(model: SequenceVAE, config: dict[str, Any]) -> None:
             kinds = [kind.__name__ if kind else "nothing" for kind in (now.get(name), then.get(name))]
             raise ValueError(
                 f"{type(model).__name__}.{name} is {kinds[0]}, where its constructor built {kinds[1]}: a part that "
-                "was replaced later cannot be saved by name. Give it to the constructor, or use save_weights."
+                "was replaced later cannot be saved by name. Give it to the constructor, or use "
+                "rv.tasks.save_weights(model, path)."
             )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}: it holds the weights, as save_weights and save_pretrained write "
-                         "them")
+        raise ValueError(f"there is no file {path}: it holds the weights, as rv.tasks.save_weights and "
+                         "rv.tasks.save_pretrained write them")
     if is_pickle(path):
         raise ValueError(
             f"{path} is a pickle (as torch.save writes it), which could run any code when it is read, so it never is: "
-            "write the weights again with pyro_rvae.tasks.save_weights, or safetensors.torch.save_file"
+            "write the weights again with rv.tasks.save_weights, or safetensors.torch.save_file"
         )
     try:
         return safetensors.torch.load_file(path)

@@ -93,6 +93,15 @@ def test_for_data_takes_a_model_that_chooses_its_own_likelihood() -> None:
     assert model.num_sequences == 3
 
 
+def test_for_data_passes_parts_through_keywords() -> None:
+    class Own(rv.RVAE):
+        def __init__(self, x_dim: int, *, mine: int = 1, **parts: Any) -> None:
+            super().__init__(x_dim, 2, 4, **parts)
+
+    data = rv.data.SequenceDataset(torch.randn(15, 4), [5, 5, 5])
+    assert isinstance(Own.for_data(data).likelihood.family, rv.Normal)
+
+
 def test_signature_is_that_of_init() -> None:
     assert list(inspect.signature(rv.VRNN).parameters)[:3] == ["x_dim", "z_dim", "h_dim"]
 

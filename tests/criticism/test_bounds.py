@@ -183,9 +183,9 @@ def test_the_table_and_the_dictionary():
     )
     assert repr(found).splitlines() == [
         "VRNN: 2 sequences, 10 frames. Nats per frame; lower is better.",
-        "                                nats/frame  below independent  below Markov",
-        "  ELBO (2 particles)                 2.950             +1.050        -0.450",
-        "  IWAE-2                             2.938             +1.062        -0.438",
+        "                                nats/frame  independent floor  Markov floor",
+        "  ELBO (2 particles)                 2.950        1.050 below   0.450 above",
+        "  IWAE-2                             2.938        1.062 below   0.438 above",
         "  reconstruction (2 particles)       2.500",
         "  KL (2 particles)                   0.450",
         "  independent floor                  4.000",

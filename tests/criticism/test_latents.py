@@ -97,6 +97,10 @@ def test_a_latent_that_the_likelihood_ignores_costs_nothing(gaussian):
 def test_one_sequence_has_nobody_to_swap_with(gaussian):
     found = latent_use(gaussian.Model(), gaussian.data.subset([0]))
     assert math.isnan(found.shuffling_cost) and found.shuffled_frames == 0
+    line = next(line for line in repr(found).splitlines() if "shuffled" in line)
+    assert line.split("(10 draws)")[1].split() == "- not measurable with one sequence".split()
+    item = rv.data.StaticDataset(torch.ones(1, 5))
+    assert "not measurable with one item" in repr(latent_use(rv.VAE(5, 2, 4), item))
 
 
 @pytest.mark.parametrize("Model", [rv.VRNN, rv.DMM, rv.VRAE, rv.RVAE, rv.STORN])

@@ -147,6 +147,27 @@ def test_bias_of_constant_data_is_finite() -> None:
         assert family.bias(x).isfinite().all()
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_column_that_is_missing_throughout_gets_loc_0_scale_1_rate_1(name: str) -> None:
+    family = FAMILIES[name](DIM)
+    x = values(family, (40,))
+    whole = family.bias(x)
+    x[:, 1] = -1 if family.kind == "categories" else torch.nan
+    raw, column = family.bias(x), torch.arange(DIM) == 1
+    assert raw.isfinite().all() and family(raw).log_prob(values(family, ())).isfinite()
+    if family.kind == "categories":
+        raw, whole = raw.reshape(DIM, 4), whole.reshape(DIM, 4)
+        torch.testing.assert_close(raw[1].softmax(-1), torch.full((4,), 0.25))
+        torch.testing.assert_close(raw[~column], whole[~column])
+        return
+    at = raw[family.hidden:] if name == "autoregressive" else raw
+    other = whole[family.hidden:] if name == "autoregressive" else whole
+    torch.testing.assert_close(at[:DIM][~column], other[:DIM][~column])
+    assert at[1] == 0.0 if family.kind != "counts" else softplus(at[1]) == pytest.approx(1.0)
+    if name in ("normal", "student"):
+        assert softplus(at[DIM + 1]) == pytest.approx(1.0)
+
+
 def test_a_family_without_a_bias_says_none() -> None:
     assert Family(2, 2).bias(torch.zeros(3, 2)) is None
     with pytest.raises(NotImplementedError):
@@ -187,6 +208,12 @@ def test_a_learned_scale_gets_its_gradient() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ refusals
+def test_categories_need_their_number() -> None:
+    for build in (lambda: rv.Categorical(2), lambda: rv.VRNN(2, likelihood=rv.Categorical)):
+        with pytest.raises(TypeError, match=r"number of classes is needed.*partial\(rv.Categorical, classes=K\)"):
+            build()
+
+
 @pytest.mark.parametrize(("build", "message"), [
     (lambda: rv.Normal(2, scale=0.0), "Normal: scale must be a number above 0.0001, got 0.0"),
     (lambda: rv.Normal(2, scale=-1.0), "got -1.0"),

@@ -89,8 +89,8 @@ def test_a_whole_part_is_taken_as_it_is(model: Any) -> None:
     built = model(X, Z, H, reader=reader)
     assert built.reader is reader
     if model is not rv.DMM:
-        causal = rv.GRU(1, H)
-        assert model(X, Z, H, recurrence=causal).recurrence is causal
+        causal = rv.GRU({rv.VRNN: 2 * H, rv.RVAE: Z, rv.STORN: 2 * X + Z, rv.VRAE: 2 * X}[model], H)
+        assert model(X, Z, H, recurrence=causal, reader=reader).recurrence is causal
 
 
 @pytest.mark.parametrize("model", [*SEQUENTIAL, rv.VAE], ids=lambda m: m.__name__)

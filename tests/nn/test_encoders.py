@@ -105,3 +105,14 @@ def test_dropout_is_on_the_features_and_append_adds_the_input() -> None:
 def test_a_built_cell_is_refused(encoder: Any) -> None:
     with pytest.raises(TypeError, match="pass the cell's class .*not the instance GRU"):
         encoder(IN, OUT, cell=rv.GRU(IN, OUT))
+
+
+@pytest.mark.parametrize("encoder", [rv.Forward, rv.Backward, rv.Bidirectional])
+def test_a_cell_is_a_causal_part(encoder: Any) -> None:
+    with pytest.raises(TypeError, match=f"{encoder.__name__}: cell: expected a Causal part .*torch.nn; pass rv.LSTM"):
+        encoder(IN, OUT, cell=torch.nn.LSTM)
+
+
+def test_an_encoder_is_as_wide_as_its_cells() -> None:
+    wide = rv.Bidirectional(IN, OUT, cell=lambda i, h: rv.GRU(i, h + 1))
+    assert wide.out_dim == 2 * (OUT + 1) == wide(torch.randn(B, T, IN)).shape[-1]

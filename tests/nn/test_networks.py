@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import pyro_rvae as rv
 from pyro_rvae.nn import build, concat, is_recipe
@@ -28,6 +29,75 @@ def test_build_calls_a_recipe_with_the_widths_and_keeps_the_rest() -> None:
     part = build(partial(nn.Linear, bias=False), 3, 4)
     assert part.weight.shape == (4, 3) and part.bias is None
     assert build(part, 9, 9) is part
+
+
+class Plain(nn.Module):
+    """A user's own encoder, of no base class."""
+
+    def __init__(self, in_dim: int, h_dim: int) -> None:
+        super().__init__()
+        self.out_dim = h_dim
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x
+
+
+class Steps:
+    """A causal part of no base class."""
+
+    out_dim = 4
+
+    def step(self, u: Tensor, state: Any = None) -> Any:
+        return u, state
+
+    def begin(self, init: Any) -> Any:
+        return init
+
+
+class Forgets(rv.Causal):
+    """A causal part that does not set its width."""
+
+
+class ForgetsToo(rv.Encoder):
+    """An encoder that does not set its width."""
+
+
+def test_parts_are_told_by_what_they_have() -> None:
+    assert build(Plain, 3, 4, kind=rv.Encoder).out_dim == 4
+    part = Steps()
+    assert build(part, 3, 4, kind=rv.Causal) is part
+    assert build(partial(rv.GRU, layers=2), 3, 4, kind=rv.Causal).in_dim == 3
+    for encoder in (rv.Forward, rv.Backward, rv.Bidirectional, rv.Pointwise):
+        assert build(encoder, 3, 4, kind=rv.Encoder).in_dim == 3
+
+
+CAUSAL = r"recurrence: expected a Causal part \(LSTM, GRU, RNN or your own subclass\), got "
+ENCODER = r"encoder: expected an Encoder \(Forward, .*forward\(x, mask\)\), got "
+
+
+@pytest.mark.parametrize(("part", "kind", "what", "message"), [
+    (nn.LSTM, rv.Causal, "recurrence", CAUSAL + "LSTM of torch.nn; pass rv.LSTM"),
+    (nn.GRU(3, 4), rv.Causal, "recurrence", CAUSAL + "GRU of torch.nn; pass rv.GRU"),
+    (nn.Linear, rv.Causal, "recurrence", CAUSAL + r"Linear of torch.nn\.$"),
+    (rv.Forward, rv.Causal, "recurrence", CAUSAL + "Forward of pyro_rvae.nn"),
+    (None, rv.Causal, "recurrence", CAUSAL + "NoneType"),
+    (lambda i, h: rv.LSTM(i, h), rv.Causal, "recurrence", CAUSAL + "function"),
+    (Forgets(), rv.Causal, "recurrence", "Forgets of .* does not set out_dim"),
+    (rv.LSTM, rv.Encoder, "encoder", ENCODER + r"LSTM of pyro_rvae.nn; .*partial\(rv.Forward, cell=rv.LSTM\)"),
+    (nn.Linear, rv.Encoder, "encoder", ENCODER + "Linear of torch.nn"),
+    (rv.MLP, rv.Encoder, "encoder", ENCODER + "MLP of pyro_rvae.nn"),
+    (None, rv.Encoder, "encoder", ENCODER + "NoneType"),
+    (ForgetsToo(), rv.Encoder, "encoder", "ForgetsToo of .* does not set out_dim"),
+])
+def test_a_part_of_another_kind_is_refused(part: Any, kind: Any, what: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        build(part, 3, 4, kind=kind, what=what)
+
+
+@pytest.mark.parametrize(("part", "kind"), [(rv.LSTM(7, 4), rv.Causal), (rv.Backward(7, 4), rv.Encoder)])
+def test_a_part_of_another_width_is_refused(part: Any, kind: Any) -> None:
+    with pytest.raises(ValueError, match="part: this .* was built to read vectors 7 wide, the model passes it 3 numb"):
+        build(part, 3, 4, kind=kind)
 
 
 def test_mlp_layers() -> None:
