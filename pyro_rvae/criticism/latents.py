@@ -82,7 +82,7 @@ class LatentUse:
             (
                 f"shuffled latents cost ({draws})",
                 "-" if alone else f"{self.shuffling_cost:+.3f}",
-                f"not measurable with one {one}" if alone else "near 0: the latents are not used",
+                f"not measurable with one {one}" if alone else "near 0 would mean that the latents are not used",
             ),
             (
                 "active units",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 Data = SequenceDataset | StaticDataset
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS = ("32", "bf16")
 
 
 def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO | None = None, epochs: int = 100,
@@ -123,6 +123,7 @@ def _fabric(device: str | torch.device, precision: str) -> Fabric:
     if precision not in PRECISIONS:
         raise ValueError(f"fit: precision must be one of {list(PRECISIONS)}, got {precision!r}.")
     from lightning_fabric import Fabric  # here: importing it takes a second
+    from lightning_fabric.plugins import MixedPrecision, Precision
     from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
@@ -135,11 +136,19 @@ def _fabric(device: str | torch.device, precision: str) -> Fabric:
         nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", world))
     elif SLURMEnvironment.detect():
         world, nodes = SLURMEnvironment().world_size(), int(os.environ.get("SLURM_NNODES", 1))
-    kind, kind_precision = where.type, PRECISIONS[precision]
+    kind = where.type
+
+    class Networks(MixedPrecision):
+        """bfloat16 in the networks alone: Fabric would round the data to it as well, and with them the densities."""
+
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+    plugin = Networks("bf16-mixed", device=kind) if precision == "bf16" else Precision()
     if world == 1:
         devices: Any = 1 if where.type == "cpu" or where.index is None else [where.index]
-        return Fabric(accelerator=kind, devices=devices, precision=kind_precision)  # type: ignore[arg-type]
-    fabric = Fabric(accelerator=kind, devices=world // nodes, num_nodes=nodes, precision=kind_precision,  # type: ignore[arg-type]
+        return Fabric(accelerator=kind, devices=devices, plugins=plugin)
+    fabric = Fabric(accelerator=kind, devices=world // nodes, num_nodes=nodes, plugins=plugin,
                     strategy=DDPStrategy(broadcast_buffers=False))
     fabric.launch()
     return fabric

@@ -237,6 +237,20 @@ def test_bfloat16_is_close(data: SequenceDataset) -> None:
     assert rows["bf16"] != rows["32"]
 
 
+def test_bfloat16_is_for_networks_the_data_keep_their_digits() -> None:
+    seen = set()
+
+    class Watching(rv.RVAE):
+        def inference(self, steps: rv.Steps, x: torch.Tensor) -> None:
+            seen.update({x.dtype, steps.values["x"].dtype})
+            super().inference(steps, x)
+
+    data = SequenceDataset(torch.randn(40, 3), [10] * 4)
+    model = Watching(3, 2, 4, likelihood=partial(rv.Normal, scale=0.01)).float()
+    quiet(model, data, data, epochs=1, batch_size=4, precision="bf16")
+    assert seen == {torch.float32}
+
+
 def test_data_of_another_dtype_are_converted(data: SequenceDataset) -> None:
     assert np.isfinite(quiet(vrnn().float(), data, data, epochs=1)["valid_elbo"]).all()
 
