@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-__all__ = ["StandardNormal"]
+__all__ = ["StandardNormal", "Weightless"]
 
 
 class StandardNormal(nn.Module):
@@ -31,3 +31,14 @@ class StandardNormal(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class Weightless(StandardNormal):
+    """A prior that carries no weight: its log density is 0 everywhere, so a deterministic autoencoder pays nothing.
+
+    It is improper, and what it draws (N(0, I)) only gives the latent its shape: samples of a deterministic autoencoder
+    need a density fitted to its codes.
+    """
+
+    def forward(self, *inputs: Any) -> dist.TorchDistribution:
+        return super().forward(*inputs).mask(False)  # type: ignore[no-any-return]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .core import SequenceVAE, explicit, given_noise
 from .core.contexts import forked, unregistered
-from .core.traces import in_batch, sites
+from .core.traces import in_batch, is_point, sites
+from .nn import WordDropout
 
 __all__ = ["check_model"]
 
@@ -94,6 +95,8 @@ def _without_dropout(model: SequenceVAE) -> SequenceVAE:
     twin = copy.deepcopy(model)
     for module in twin.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, WordDropout) and module.p < 1.0:
             module.p = 0.0
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
@@ -234,7 +237,7 @@ def _padding_never_matters(model: SequenceVAE, batch: _Batch) -> None:
              "path drawn once a sequence, which no mask covers")
     padded, lengths = batch.padded()
     with _runs(law, "a padded batch", cause):
-        values = {n: s["value"] for n, s in _draw(model, padded).items()}
+        values = {n: s["value"] for n, s in _draw(model, padded).items() if not is_point(s)}
         loss, rows = _weights(model, padded, values)
     for name, gradient in _gradients(model, loss).items():
         if gradient is not None and not bool(gradient.isfinite().all()):
@@ -243,7 +246,7 @@ def _padding_never_matters(model: SequenceVAE, batch: _Batch) -> None:
         alone = batch.cut(slice(i, i + 1), length)
         with _runs(law, f"sequence {i} alone ({length} frames)", cause):
             sites = _draw(model, alone)
-            mine = {n: _shortened(values[n], i, s) for n, s in sites.items()}
+            mine = {n: _shortened(values[n], i, s) for n, s in sites.items() if n in values}
             _, row = _weights(model, alone, mine)
         off = _difference(rows[i:i + 1].detach(), row.detach())
         if off > _tolerance(rows):

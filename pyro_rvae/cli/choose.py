@@ -13,6 +13,7 @@ from .. import data as library
 from ..core import SequenceVAE
 from ..core.contexts import seeded
 from ..data import Splits, StaticDataset
+from ..models.constructors import constructor
 from ..tasks.naming import import_name, resolve
 from .parser import UsageError, similar
 from .settings import MAIN_MODEL, Train
@@ -88,7 +89,10 @@ def model_of(described: Mapping[str, Any],
     given = dict(described.get("init_args") or {})
     if "class_path" not in described:
         given = {**MAIN_MODEL["init_args"], **given}
-    cls = import_name(described.get("class_path", MAIN_MODEL["class_path"]), allow, "--model")
+    cls: Any = import_name(described.get("class_path", MAIN_MODEL["class_path"]), allow, "--model")
+    chosen: dict[str, Any] = {}
+    if isinstance(cls, constructor):
+        cls, chosen = cls.func, cls.keywords
     if not (isinstance(cls, type) and issubclass(cls, SequenceVAE)):
         raise UsageError(f"--model must name a subclass of pyro_rvae.SequenceVAE, and {described['class_path']} is "
                          "none")
@@ -97,7 +101,8 @@ def model_of(described: Mapping[str, Any],
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             raise UsageError(f"{cls.__name__} has no argument {name!r}{similar(name, known)}; it has "
                              f"{', '.join(known)}")
-    return cls, {name: _argument(value, known.get(name), f"--model.{name}", allow) for name, value in given.items()}
+    given = {name: _argument(value, known.get(name), f"--model.{name}", allow) for name, value in given.items()}
+    return cls, chosen | given
 
 
 def _argument(value: Any, parameter: inspect.Parameter | None, flag: str, allow: Sequence[str] | None) -> Any:

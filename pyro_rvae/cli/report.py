@@ -34,7 +34,7 @@ def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -
              "kl": bounds.kl, "shuffling_cost": use.shuffling_cost}
     figures = {
         "elbo": bounds.elbo, f"iwae_{num_particles}": bounds.iwae, "reconstruction": bounds.reconstruction,
-        "kl": bounds.kl, "errors": bounds.errors, "num_particles": num_particles,
+        "kl": bounds.kl, "is_bound": not bounds.point, "errors": bounds.errors, "num_particles": num_particles,
         "num_sequences": len(bounds.lengths), "num_frames": bounds.num_frames, "unit": f"nats per {bounds.unit}",
         "floors": bounds.floors, "below_floors": {name: cost - bounds.elbo for name, cost in bounds.floors.items()},
         "latents": use.to_dict(),
@@ -47,10 +47,11 @@ def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -
 def table(bounds: Evaluation, use: LatentUse) -> str:
     """Bounds, floors and what the latents are worth, one a line."""
     k = bounds.num_particles
-    rows = [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae), ("reconstruction", bounds.reconstruction),
-            ("KL", bounds.kl)]
+    stated = [*bounds.bounds.items()] if bounds.point else [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae)]
+    rows = [*stated, ("reconstruction", bounds.reconstruction), ("KL", bounds.kl)]
     lines = [f"  {label:26}{value:9.3f}" for label, value in rows]
-    lines += [f"  {FLOORS[name] + ' floor':26}{cost:9.3f}  the ELBO is {beside(cost, bounds.elbo)} it"
+    lines += [f"  {FLOORS[name] + ' floor':26}{cost:9.3f}"
+              + f"  the ELBO is {beside(cost, bounds.elbo)} it" * (not bounds.point)
               for name, cost in bounds.floors.items()]
     lines.append(f"  {'shuffled latents cost':26}{_verdict(use.shuffling_cost, bounds.unit)}")
     lines.append(f"  {'active latent units':26}{f'{use.active_units} of {use.num_units}':>9}")

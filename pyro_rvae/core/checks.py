@@ -8,9 +8,9 @@ import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from .handlers import trust
+from .handlers import enumerating, is_explicit, trust
 
-__all__ = ["check_arguments", "check_count", "check_known"]
+__all__ = ["check_arguments", "check_count", "check_known", "sites_to_sum"]
 
 
 def check_count(name: str, value: Any, least: int = 1, *, hint: str = "") -> None:
@@ -36,6 +36,7 @@ def check_arguments(model: Any, x: Tensor | None, mask: Tensor | None, size: tup
         _check_mask(name, mask)
         _check_values(model, name, x, mask)
         _check_controls(name, controls, mask)
+        _check_labels(model, name, labels)
     if x is not None and mask is not None:
         inside = mask[:, : x.shape[1]].unsqueeze(-1)
         x = torch.where(inside, x, torch.zeros_like(x))
@@ -50,6 +51,16 @@ def check_known(name: str, values: dict[str, Any], batch: int, length: int) -> N
         if not fits or not 1 <= value.shape[-2] <= length:
             raise ValueError(f"{name}: given({site}=...) must be a tensor (B, T0, d) with B = {batch} and T0 from 1 to "
                              f"{length}, got {shape}.")
+
+
+def sites_to_sum(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a model's ``summed_out`` sites that a handler sums out: all, or none where there is no such handler."""
+    if not (names and enumerating()):
+        return ()
+    if not is_explicit():
+        raise RuntimeError(f"{list(names)} can be summed out one step at a time only: call TraceEnum_ELBO (or fit with "
+                           "it) within `with rv.explicit():`; or use Trace_ELBO, for which the guide draws them.")
+    return names
 
 
 def _check_frames(model: Any, name: str, x: Any) -> None:
@@ -123,6 +134,16 @@ def _check_controls(name: str, controls: Tensor | None, mask: Tensor | None) -> 
     if bool(wrong.any()):
         raise ValueError(f"{name}: controls must be finite, got {controls[wrong][0].item()} at "
                          f"{tuple(wrong.nonzero()[0].tolist())} (sequence, step, element); only x may have gaps.")
+
+
+def _check_labels(model: Any, name: str, labels: Tensor | None) -> None:
+    """Finite; NaN (unknown) is only for a head that learns labels, not for a model that is told them."""
+    if labels is None or labels.device.type == "meta" or not labels.is_floating_point():
+        return
+    wrong = ~labels.isfinite() if getattr(model.context, "reads_labels", False) else labels.isinf()
+    if bool(wrong.any()):
+        raise ValueError(f"{name}: labels must be finite, got {labels[wrong][0].item()} at "
+                         f"{tuple(wrong.nonzero()[0].tolist())}; only a head of rv.Supervised takes NaN (unknown).")
 
 
 def _check_values(model: Any, name: str, x: Tensor | None, mask: Tensor | None) -> None:

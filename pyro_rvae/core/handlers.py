@@ -10,18 +10,21 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
 from .traces import in_batch
 
-__all__ = ["Anneal", "Noise", "Site", "annealed", "explicit", "given", "given_noise", "peek", "trusted"]
+__all__ = ["Anneal", "Noise", "Site", "annealed", "auxiliary_weight", "enumerating", "explicit", "given", "given_noise",
+           "mean_path", "peek", "trusted", "weighted_auxiliaries"]
 
 _explicit: ContextVar[bool] = ContextVar("explicit", default=False)
 _trusted: ContextVar[bool | None] = ContextVar("trusted", default=None)
 _known: ContextVar[dict[str, Tensor]] = ContextVar("known", default={})  # noqa: B039 (never mutated)
 _noise: ContextVar[Noise | None] = ContextVar("noise", default=None)
+_auxiliary: ContextVar[float | Tensor] = ContextVar("auxiliary", default=1.0)
 
 
 @contextmanager
@@ -79,11 +82,27 @@ def trust() -> bool | None:
     return _trusted.get()
 
 
+@contextmanager
+def weighted_auxiliaries(weight: float | Tensor) -> Iterator[None]:
+    """Multiply each auxiliary cost of a model (:meth:`Steps.auxiliary`), and each penalty of a loss, by ``weight``."""
+    with _set(_auxiliary, weight):
+        yield
+
+
+def auxiliary_weight() -> float | Tensor:
+    return _auxiliary.get()
+
+
+def enumerating() -> bool:
+    """Whether a handler around us sums discrete sites out (that of TraceEnum_ELBO, say)."""
+    return any(isinstance(handler, EnumMessenger) for handler in _PYRO_STACK)
+
+
 class Anneal(Messenger):
     """Multiply the log-density of every latent site, in model and guide, by ``weight``: the KL weight, beta.
 
     ``weight`` is a number or a tensor (a tensor may change between calls without a host read). The scales of
-    observed sites stay as they are.
+    observed sites stay as they are, and so do those of sites that TraceEnum_ELBO sums out, which have no KL.
     Source: Bowman et al. (2016), arXiv:1511.06349; Higgins et al. (2017), beta-VAE.
     """
 
@@ -92,7 +111,7 @@ class Anneal(Messenger):
         self.weight = weight
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
+        if not msg["is_observed"] and not msg["infer"].get("summed_out"):
             msg["scale"] = msg["scale"] * self.weight
 
 
@@ -223,6 +242,34 @@ def given_noise(seed: int = 0, sequences: Tensor | None = None) -> Noise:
     return Noise(seed, sequences)
 
 
+class MeanPath(Noise):
+    """The noise that is zero everywhere (see ``mean_path``)."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        super().__init__(0, None)
+        self.device = device or torch.device("cpu")
+
+    def normal(self, name: str, step: int | None, shape: torch.Size, dim: int = -2) -> Tensor:
+        return torch.zeros(shape, device=self.device)
+
+    def path(self, name: str, length: int, shape: torch.Size) -> Tensor:
+        return torch.zeros(*shape[:-1], length, shape[-1], device=self.device)
+
+    def _draw(self, name: str, step: int | None, sequence: int, shape: torch.Size) -> Tensor:
+        return torch.zeros(shape, device=self.device)
+
+
+def mean_path(device: torch.device | None = None) -> MeanPath:
+    """Draw every latent from zero noise: a Gaussian at its mean, a discrete one at its mode, each given those before.
+
+    So a guide's latents are a function of x (transformed Gaussians take what their mean is sent to). ``device``: where
+    the zeros are made; default: the CPU.
+
+    >>> with mean_path(): trace = poutine.trace(model.guide).get_trace(x)  # doctest: +SKIP
+    """
+    return MeanPath(device)
+
+
 def noise_source() -> Noise | None:
     return _noise.get()
 
@@ -236,11 +283,13 @@ def rsample_from(fn: Any, noise: Tensor) -> Tensor:
     if isinstance(fn, dist.MultivariateNormal):
         return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
     if isinstance(fn, dist.Delta):
-        return fn.v
+        return fn.v.expand(torch.broadcast_shapes(fn.v.shape, noise.shape))  # particles that it doesn't know of
     if isinstance(fn, torch.distributions.TransformedDistribution):
         value = rsample_from(fn.base_dist, noise)
         for transform in fn.transforms:
             value = transform(value)
         return value
+    if isinstance(noise_source(), MeanPath) and not fn.has_rsample:
+        return fn.mode
     raise TypeError(f"given_noise can't draw from {type(fn).__name__}: it isn't a transformed Gaussian. Compare "
                     "densities at equal values instead.")

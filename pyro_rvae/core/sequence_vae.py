@@ -113,13 +113,18 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         reader: module that turns a raw frame into what networks read (default: NaN filled with 0).
         transform: what maps raw data to the model's units (set by :meth:`for_data`), or ``None``.
         num_sequences: size N of the data set (set by :meth:`for_data`); a batch of B carries B/N of ``shared``.
+        context: part that makes one sequence of controls and labels (:class:`~pyro_rvae.nn.Context`), read by the
+            bodies as ``steps.context``; ``None``: the model is unconditional.
+        summed_out: names of discrete latents that TraceEnum_ELBO sums out in the explicit form.
     """
 
-    static: ClassVar[bool] = False  # True: x is (B, *event_shape), without time
+    static: bool = False  # True: x is (B, *event_shape), without time
+    summed_out: ClassVar[tuple[str, ...]] = ()
 
     reader: Any
     transform: Any
     num_sequences: int | None
+    context: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,6 +135,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         super().__init__()
         self.transform = None
         self.num_sequences = None
+        self.context = None
 
     # ------------------------------------------------------------------------------------------ for a subclass
     def generative(self, steps: Steps) -> None:
@@ -172,6 +178,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             steps = self._steps(length, {"x": x, **known}, mask, controls, labels, shared)
             self.generative(steps)
             steps.finish()
+        if steps.controls_unread:
+            raise ValueError(f"controls were given, and {type(self).__name__} reads none: build it with "
+                             f"context=rv.Context(control_dim={controls.shape[-1]}), or leave them out.")  # type: ignore[union-attr]
 
     def guide(self, x: Tensor, mask: Tensor | None = None, *, size: tuple[int, ...] | None = None,
               controls: Tensor | None = None, labels: Tensor | None = None) -> None:
@@ -199,17 +208,23 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         Arguments:
             data: a data set with ``x_dim, kind, classes, missing, values, transform``.
             parts: arguments of the model; what is given here is not chosen from the data. A model of your own takes
-                x_dim first; if it has arguments ``likelihood`` and ``reader`` they are chosen for it.
+                x_dim first; if it has arguments ``likelihood``, ``reader`` and ``context`` they are chosen for it
+                (a context where the data have controls; for labels pass ``rv.Context.for_data(data)``), and
+                ``longest``, the frames of the longest sequence, is told to it.
         """
         from ..distributions import family_for  # here: the one place where a model meets data
+        from ..nn import Context
 
         family = family_for(data.kind, data.classes)
         reader = family(data.x_dim).reader(missing=True) if data.missing else None
         accepted = inspect.signature(cls).parameters
         any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-        for name, part in (("likelihood", family), ("reader", reader)):
+        context = Context.for_data(data, labels=False) if data.controls is not None else None
+        for name, part in (("likelihood", family), ("reader", reader), ("context", context)):
             if part is not None and (name in accepted or any_name):
                 parts.setdefault(name, part)
+        if "longest" in accepted:
+            parts.setdefault("longest", int(data.lengths.max()))
         model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
         likelihood: Any = getattr(model, "likelihood", None)
         if hasattr(likelihood, "set_bias") and hasattr(likelihood.family, "bias"):
@@ -230,8 +245,10 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                labels: Tensor | None, shared: dict[str, Tensor]) -> Steps:
         if controls is not None and mask is not None:  # like x: nothing in the padding is ever read
             controls = controls.masked_fill(~mask.unsqueeze(-1), 0.0)
+        context = () if self.context is None else (self.context(controls, labels, None if self.static else length),)
         return Steps(length, data, mask, controls=controls, labels=labels, shared=shared, read={"x": self.reader},
-                     like=next(self.parameters(), None))
+                     like=next(self.parameters(), None), context=context, summed_out=self.summed_out,
+                     training=self.training)
 
     def _shared(self, program: Any, batch: int) -> dict[str, Tensor]:
         """Run what is drawn once a data set, scaled by B/N so that a minibatch carries its share of it."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..distributions import observe_elements
-from .handlers import Site, is_explicit, peek, trust
+from .checks import sites_to_sum
+from .handlers import Site, auxiliary_weight, is_explicit, peek, trust
 from .rollout import Probe, Rollout
 from .stepwise import ExplicitStep
 from .vectorised import AllSteps
@@ -33,14 +34,21 @@ class Steps:
         controls: ``(B, T, control_dim)`` or ``None``; read with ``t.at(steps.controls)``.
         labels: ``(B, ...)`` or ``None``; known once a sequence.
         shared: what :meth:`SequenceVAE.shared` drew, by name.
+        context: what the model's ``context`` makes of controls and labels: a tuple of one sequence ``(B, T, c)``, or
+            an empty one, so that a body of either kind reads ``*map(t.at, steps.context)``.
+        summed_out: names of discrete sites that a handler sums out (TraceEnum_ELBO, in the explicit form): a guide
+            does not draw them.
     """
 
     def __init__(self, length: int, data: dict[str, Tensor | None] | None = None, mask: Tensor | None = None, *,
                  controls: Tensor | None = None, labels: Tensor | None = None,
                  shared: dict[str, Tensor] | None = None, read: dict[str, Via] | None = None,
-                 like: Tensor | None = None, stride: int = 1, frames: Steps | None = None) -> None:
-        self.length, self.mask, self.controls, self.labels = length, mask, controls, labels
-        self.shared = shared or {}
+                 like: Tensor | None = None, context: tuple[Tensor, ...] = (), summed_out: tuple[str, ...] = (),
+                 training: bool = False, stride: int = 1, frames: Steps | None = None) -> None:
+        self.length, self.mask, self._controls, self.labels = length, mask, controls, labels
+        self.controls_unread = controls is not None and not context
+        self.shared, self.context, self.training = shared or {}, context, training
+        self.summed_out = sites_to_sum(summed_out)
         self.data = {name: value for name, value in (data or {}).items() if value is not None}
         self.read = read or {}
         self.like = torch.empty(0) if like is None else like  # dtype and device of what is drawn
@@ -58,18 +66,75 @@ class Steps:
         yield from self._explicit() if is_explicit() else self._vectorised()
         self._open = False
 
+    @property
+    def inferring(self) -> bool:
+        """Whether these are the steps of a guide: x is known in it, and is no data of a site."""
+        return "x" in self.values and "x" not in self.data
+
+    @property
+    def controls(self) -> Tensor | None:
+        """``(B, T, control_dim)`` or ``None``."""
+        self.controls_unread = False
+        return self._controls
+
     def path(self, name: str) -> Tensor:
         """The whole path ``(..., B, T, d)`` of a site sampled in an earlier loop of this body.
 
         On a slower clock, each value is held for its k frames, so a path always has one value a frame.
         """
-        if name not in self.values:
+        if name in self.summed_out:
+            raise ValueError(f"path({name!r}): {name!r} is summed out, so it has no path; read it with t.prev, within "
+                             "the loop that samples it.")
+        clock = self._holder(name)
+        if clock is None:
             raise ValueError(f"path({name!r}): no earlier loop of this body has sampled {name!r} "
                              f"(sampled: {sorted(self.values) or 'nothing'}).")
-        value = self.values[name]
+        return clock.spread(clock.values[name])
+
+    def _holder(self, name: str) -> Steps | None:
+        """The clock on which a site was sampled: this one, or a slower one."""
+        if name in self.values:
+            return self
+        return next((found for clock in self._clocks.values() if (found := clock._holder(name)) is not None), None)
+
+    def spread(self, sequence: Tensor) -> Tensor:
+        """A sequence with one value a step of this clock, as one with a value a frame: each is held for k frames."""
         if self._frames is None:
-            return value
-        return value.repeat_interleave(self.stride, -2)[..., : self._frames.length, :]
+            return sequence
+        return sequence.repeat_interleave(self.stride, -2)[..., : self._frames.length, :]
+
+    def observed(self) -> Tensor:
+        """Which frames of x hold anything, ``(B, T, 1)``: 0 where every element is missing, else 1.
+
+        A frame that is still to be drawn counts as 1.
+        """
+        raw = self.raw.get("x", self.data.get("x", self.values.get("x")))
+        if raw is None:
+            return torch.ones(*self.batch_shape, self.length, 1, dtype=self.like.dtype, device=self.like.device)
+        present = ~raw.isnan() if raw.is_floating_point() else raw >= 0
+        there = present.any(-1, keepdim=True).to(self.like)
+        return torch.nn.functional.pad(there, (0, 0, 0, self.length - there.shape[-2]), value=1.0)
+
+    def auxiliary(self, name: str, log_factor: Tensor) -> None:
+        """An auxiliary reward ``log_factor (B, T)``, in nats, added to the objective of a model in training mode.
+
+        It is no part of a bound: a model in evaluation mode (so ``evaluate``, and validation in ``fit``) has none.
+        Called in ``inference``, after the loop; what stands in the padding does not count. Particles that are drawn
+        at once may stand in front, and the objective takes their mean; a Renyi bound takes it for a log weight.
+        """
+        if self._open:
+            raise RuntimeError(f"auxiliary({name!r}) is called within `for t in steps`, where a body runs several "
+                               "times; call it once, after the loop: steps.path gives what was drawn.")
+        if log_factor.shape[-2:] != torch.Size([*self.batch_shape[-1:], self.length]):
+            raise ValueError(f"auxiliary({name!r}): expected one number a step, (B, T) = "
+                             f"{(*self.batch_shape[-1:], self.length)}, got {tuple(log_factor.shape)}.")
+        if not self.training:
+            return
+        if self.mask is not None:
+            log_factor = torch.where(self.mask, log_factor, 0.0)
+        reward = auxiliary_weight() * log_factor.sum(-1)
+        with reward.device:  # else Pyro moves it to the default device
+            pyro.factor(name, -reward, has_rsample=True)  # a guide's density counts with a minus
 
     def observe(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         """The data of a static model: site ``name``, once a sequence, observed if given and drawn if not."""
@@ -90,12 +155,14 @@ class Steps:
         drawn on the clock is read back, one value a frame, with ``steps.every(k).path(name)``.
         """
         if not 1 <= k <= self.length or not isinstance(k, int):
-            raise ValueError(f"every(k): k must be an integer from 1 to the number of steps, {self.length}; got {k}.")
+            raise ValueError(f"every(k): k must be an integer from 1 to the number of steps, {self.length}; got {k}. "
+                             "Where a batch may be shorter than k, every(min(k, steps.length)) has one step.")
         if k not in self._clocks:
             mask = None if self.mask is None else self.mask[..., ::k]
             known: dict[str, Tensor | None] = {n: v for n, v in self.data.items() if n != "x"}  # from `given`
-            self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self.controls, labels=self.labels,
-                                    shared=self.shared, like=self.like, stride=k * self.stride,
+            self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self._controls, labels=self.labels,
+                                    shared=self.shared, like=self.like, context=self.context,
+                                    training=self.training, stride=k * self.stride, summed_out=self.summed_out,
                                     frames=self._frames or self)
         return self._clocks[k]
 
@@ -105,8 +172,9 @@ class Steps:
             if clock._open:
                 raise RuntimeError("the body left `for t in steps` before its end (break or return inside the loop): "
                                    "a loop over time always runs through; a mask ends sequences early.")
+        self.controls_unread &= all(clock.controls_unread for clock in self._clocks.values())
         drawn = set(self.values).union(*(clock.values for clock in self._clocks.values()))
-        for name in self.data.keys() - drawn:
+        for name in self.data.keys() - drawn - set(self.summed_out):
             raise ValueError(f"values are given for {name!r}, and no loop of the model samples a site of that name "
                              f"(sampled: {sorted(drawn) or 'nothing'}). What is drawn once a sequence takes its value "
                              f"from poutine.condition.")
@@ -117,6 +185,8 @@ class Steps:
         for step.t in pyro.markov(range(self.length)):
             yield step
         for name, drawn in step.drawn.items():
+            if name in self.summed_out:
+                continue
             self.values[name] = torch.stack(torch.broadcast_tensors(*drawn), -2)
             self.raw[name] = torch.stack(torch.broadcast_tensors(*step.raw[name]), -2)
 

@@ -37,15 +37,40 @@ class ExplicitStep(OneStep):
         value = known[..., self.t - 1, :] if known is not None else self.raw[name][self.t - 1]
         return via(self.steps.reader(name)(value))
 
+    def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
+        read = inputs if init is None else (*inputs, init)
+        if self.steps.summed_out and any(map(self.enumerated, read)):
+            raise ValueError(f"carry({name!r}): a recurrent state may not read a site that is summed out (one of "
+                             f"{list(self.steps.summed_out)}): it would depend on the whole past of that site, and the "
+                             "sum would have K^T terms. Let the recurrence read x, or draw the site in the guide.")
+        return super().carry(name, causal, *inputs, init=init)
+
+    def enumerated(self, value: Tensor) -> bool:
+        """Whether a value has a dim for the values of a site that is summed out: such dims lie left of the plates."""
+        return value.dim() - 1 > len(self.steps.batch_shape)
+
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         fn = conditional(*inputs)
         check_law(fn, name)
         obs, present = self._observation(name)
         if obs is not None:
             self.steps.check_support(fn, name, obs, present, self.t)
-        mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
-        fn = self.steps.law(fn, name, obs is not None, present, mask)
-        value = pyro.sample(f"{name}_{self.t}", fn, obs=obs)
+        infer: dict[str, Any] = {}
+        if name in self.steps.summed_out and obs is None:
+            if self.steps.inferring:
+                raise ValueError(f"the guide draws {name!r}, which is summed out here: leave it to the model where "
+                                 f"`{name!r} in steps.summed_out`.")
+            # and no mask: a law sums to one in the padding, a masked one to K
+            infer = {"enumerate": "parallel", "summed_out": True}
+        else:
+            mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
+            fn = self.steps.law(fn, name, obs is not None, present, mask)
+        value = pyro.sample(f"{name}_{self.t}", fn, obs=obs, infer=infer)
+        if not value.dim():  # one value only: Pyro has squeezed it
+            value = value.expand(fn.event_shape)
+        elif infer and self.steps.mask is not None and value.shape[-1] > 1 and not self.enumerated(value):
+            raise ValueError(f"a handler fixes {name}_{self.t}, and {name!r} is summed out here, so it would count in "
+                             f"the padding: give what is known with `rv.given({name}=...)`, or use Trace_ELBO.")
         self.drawn.setdefault(name, []).append(value)
         raw = self.steps.data[name][..., self.t, :] if obs is not None and value is obs else value
         self.raw.setdefault(name, []).append(raw)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pyro.poutine as poutine
+from pyro.distributions import Delta
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 
-__all__ = ["guide_trace", "in_batch", "replayed", "sites"]
+__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "replayed", "sites"]
 
 
 def guide_trace(model: Any, batch: Any) -> Trace:
@@ -35,3 +36,25 @@ def sites(trace: Trace, *, observed: bool | None = None) -> dict[str, Any]:
 def in_batch(site: Any) -> bool:
     """Whether a site belongs to a sequence; else it is shared, drawn once a data set."""
     return any(frame.name == "batch" for frame in site["cond_indep_stack"])
+
+
+def is_point(site: Any) -> bool:
+    """Whether a site's law is a point mass (a Delta): a bound under such a guide is none."""
+    fn = site["fn"]
+    while hasattr(fn, "base_dist") and not isinstance(fn, Delta):
+        fn = fn.base_dist
+    return isinstance(fn, Delta)
+
+
+def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> None:
+    """Refuse a pair whose guide draws ``drawn`` and whose model ``latents``: a bound would be that of something else.
+
+    Raises:
+        ValueError: a site that only one side has.
+    """
+    only_model = latents.keys() - drawn.keys()
+    only_guide = {s for s in drawn.keys() - latents.keys() if not drawn[s]["infer"].get("is_auxiliary")}
+    if only_model or only_guide:
+        raise ValueError(f"model and guide of {name} must draw the same latents; only the model has "
+                         f"{sorted(only_model) or 'none'}, only the guide {sorted(only_guide) or 'none'}: sample every "
+                         "latent of `generative` in `inference`, under the same name.")

@@ -47,6 +47,9 @@ class Evaluation:
         name: the model's name; unit: ``"frame"`` or ``"item"``.
         transformed: whether the data were standardised or normalised: densities are those of the transformed
             data.
+        point: whether the guide draws a point (a Delta: a deterministic autoencoder). Then nothing here is a bound on
+            the evidence: what is called ``elbo`` is the cost of reconstruction (and of a prior with weight), and
+            the printed table says so.
     """
 
     log_weights: Array
@@ -58,6 +61,7 @@ class Evaluation:
     name: str = "model"
     unit: str = "frame"
     transformed: bool = False
+    point: bool = False
 
     @property
     def num_particles(self) -> int:
@@ -78,6 +82,13 @@ class Evaluation:
     def iwae(self) -> float:
         """Minus the importance-weighted bound with all K particles (Burda et al. 2016, arXiv:1509.00519)."""
         return self.bound(self.num_particles)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds by the name they are printed under; of a point guide its cost, which is none."""
+        if self.point:
+            return {"cost at a point (no bound)": self.elbo}
+        return {f"ELBO ({_count(self.num_particles)})": self.elbo, f"IWAE-{self.num_particles}": self.iwae}
 
     @property
     def reconstruction(self) -> float:
@@ -136,6 +147,7 @@ class Evaluation:
             f"iwae_{k}": self.iwae,
             f"reconstruction_{k}": self.reconstruction,
             f"kl_{k}": self.kl,
+            "is_bound": float(not self.point),
             "num_particles": k,
             "num_sequences": len(self.lengths),
             "num_frames": self.num_frames,
@@ -146,15 +158,15 @@ class Evaluation:
 
     def __repr__(self) -> str:
         k, names = self.num_particles, list(self.floors)
-        each = "1 particle" if k == 1 else f"{k} particles"
+        each = _count(k)
         of = "sequences" if self.unit == "frame" else "items"
         head = f"{self.name}: {len(self.lengths):,} {of}" + f", {self.num_frames:,} frames" * (
             self.unit == "frame"
         )
         units = ", in the units of the transformed data" * self.transformed
         rows = [("", f"nats/{self.unit}", *(f"{FLOORS[n]} floor" for n in names))]
-        for label, cost in ((f"ELBO ({each})", self.elbo), (f"IWAE-{k}", self.iwae)):
-            rows.append((label, f"{cost:.3f}", *(beside(self.floors[n], cost) for n in names)))
+        for label, cost in self.bounds.items():
+            rows.append((label, f"{cost:.3f}", *("" if self.point else beside(self.floors[n], cost) for n in names)))
         rows.append((f"reconstruction ({each})", f"{self.reconstruction:.3f}", *("" for _ in names)))
         rows.append((f"KL ({each})", f"{self.kl:.3f}", *("" for _ in names)))
         rows += [
@@ -169,6 +181,10 @@ FLOORS = {"independent": "independent", "markov": "Markov"}
 def beside(floor: float, cost: float) -> str:
     """Where a cost stands: ``"0.450 below"`` a floor, or above it."""
     return f"{abs(floor - cost):.3f} {'below' if cost <= floor else 'above'}"
+
+
+def _count(particles: int) -> str:
+    return "1 particle" if particles == 1 else f"{particles} particles"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -247,6 +263,7 @@ def evaluate(
     log_weights = np.empty((len(data), num_particles))
     sums = np.zeros((2, len(data)))  # of -log p(x | z) and of log q - log p(z), over particles
     shared: list[float] = []
+    point = False
     with evaluating(model), forked(like_of(model).device):
         repeat = repeatable(model, data)
         for chunk in chunks(model, data, num_particles, groups(data, batch_size), max_bytes):
@@ -256,6 +273,7 @@ def evaluate(
             sums[0, rows] -= draws.likelihood.double().sum(0).cpu().numpy()
             sums[1, rows] += (draws.posterior - draws.prior).double().sum(0).cpu().numpy()
             shared += draws.shared.tolist()
+            point = point or draws.point
     train = getattr(data, "reference", None) if train is None else train
     return Evaluation(
         log_weights,
@@ -267,4 +285,5 @@ def evaluate(
         name=type(model).__name__,
         unit="item" if model.static else "frame",
         transformed=data.transform is not None,
+        point=point,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.contexts import seed_generators
-from ..core.traces import guide_trace, in_batch, replayed, sites
+from ..core.traces import check_latents, guide_trace, in_batch, is_point, replayed, sites
 from .chunks import Chunk, like_of
 from .noise import ParticleNoise, is_reparametrised
 
@@ -27,6 +27,7 @@ class Draws:
     likelihood: Tensor  # log p(x | z)
     prior: Tensor  # log p(z)
     posterior: Tensor  # log q(z | x)
+    point: bool  # whether a sequence's latent is a point of the guide: the weights then give no bound
     shared: Tensor  # (k,) log q(s) - log p(s) of what is drawn once a data set, unscaled; 0 if nothing is
 
     @property
@@ -89,7 +90,7 @@ def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
     """The model replayed on the guide's values, both with their log-densities."""
     program = replay(model, chunk, guide)
     drawn, latents = sites(guide, observed=False), sites(program, observed=False)
-    _check_sites(model, drawn, latents)
+    check_latents(type(model).__name__, drawn, latents)
     k, zero = len(chunk.particles), like_of(model).new_zeros(())
 
     def total(found: dict[str, Any]) -> Tensor:
@@ -106,18 +107,6 @@ def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
         total(sites(program, observed=True)),
         total(latents),
         total(drawn),
+        any(in_batch(site) and is_point(site) for site in drawn.values()),
         shared(drawn) - shared(latents),
     )
-
-
-def _check_sites(model: Any, drawn: dict[str, Any], latents: dict[str, Any]) -> None:
-    """A site that only one side has would make a bound of something else."""
-    name = type(model).__name__
-    only_model = latents.keys() - drawn.keys()
-    only_guide = {s for s in drawn.keys() - latents.keys() if not drawn[s]["infer"].get("is_auxiliary")}
-    if only_model or only_guide:
-        raise ValueError(
-            f"model and guide of {name} must draw the same latents; only the model has "
-            f"{sorted(only_model) or 'none'}, only the guide {sorted(only_guide) or 'none'}: sample every "
-            "latent of `generative` in `inference`, under the same name."
-        )

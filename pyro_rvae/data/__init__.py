@@ -9,6 +9,8 @@ from .files import load, save
 from .splits import Splits
 from .standard import binarized_mnist, jsb_chorales, nottingham, piano_midi
 from .static import StaticDataset
+from .text import Vocabulary
+from .texts import names, tinyshakespeare
 from .transforms import Affine
 
 __all__ = [
@@ -18,11 +20,14 @@ __all__ = [
     "SequenceDataset",
     "Splits",
     "StaticDataset",
+    "Vocabulary",
     "bach_chorales",
     "binarized_mnist",
     "jsb_chorales",
     "load",
+    "names",
     "nottingham",
     "piano_midi",
     "save",
+    "tinyshakespeare",
 ]

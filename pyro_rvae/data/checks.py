@@ -82,7 +82,7 @@ def check_lengths(lengths: Any, rows: int) -> Tensor:
 
 
 def check_labels(labels: Any, n: int) -> Tensor | None:
-    """Labels ``(N, ...)``: integers as long, real numbers in torch's default dtype."""
+    """Labels ``(N, ...)``: integers as long, real numbers in torch's default dtype; NaN (codes: -1) is unknown."""
     if labels is None:
         return None
     result = as_tensor(labels, "labels")
@@ -91,7 +91,9 @@ def check_labels(labels: Any, n: int) -> Tensor | None:
             f"labels must be one for each of the {n} sequences, got shape {tuple(result.shape)}: "
             "a label is known once a sequence; what is known at each step is a control"
         )
-    return _finite(result if result.is_floating_point() else result.long(), "labels")
+    if result.is_floating_point() and bool(result.isinf().any()):
+        raise ValueError(f"labels must be finite (NaN = unknown), got {result[result.isinf()][0].item()}")
+    return result if result.is_floating_point() else result.long()
 
 
 def check_controls(controls: Any, rows: int, like: Tensor) -> Tensor | None:

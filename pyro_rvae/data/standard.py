@@ -29,30 +29,30 @@ LAROCHELLE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnis
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """Where a set comes from. `sources` are (URL, SHA-256); `content` is the SHA-256 of the arrays."""
+class Origin:
+    """Where a set comes from. `sources` are (URL, SHA-256); `content` is the SHA-256 of the arrays (a text's bytes)."""
 
     path: str
     sources: tuple[tuple[str, str], ...]
     content: str
 
 
-JSB = _Origin(
+JSB = Origin(
     "polyphonic/jsb_chorales.npz",
     ((f"{TCN}/JSB_Chorales.mat", "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4"),),
     "c8aedc381978034654475d7fe90f71513e210ea64b34806f5f04dea5a3f5d7fa",
 )
-NOTTINGHAM = _Origin(
+NOTTINGHAM = Origin(
     "polyphonic/nottingham.npz",
     ((f"{TCN}/Nottingham.mat", "d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea"),),
     "41fd945b0bab86377149be02174803347e04127e84d7018ff56368ac75860e4f",
 )
-PIANO = _Origin(
+PIANO = Origin(
     "polyphonic/piano_midi.npz",
     ((f"{TCN}/Piano_midi.mat", "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34"),),
     "132603006b2e6138923d1025edf4eb3121aa98e9079f371dbd76b3dd30d7fb86",
 )
-MNIST = _Origin(
+MNIST = Origin(
     "binarized_mnist/binarized_mnist_larochelle.npz",
     (
         (
@@ -120,7 +120,7 @@ def binarized_mnist(*, rows: bool = True) -> Splits[Any]:
     return Splits(*digits).linked()
 
 
-def _rolls(origin: _Origin) -> Splits[SequenceDataset]:
+def _rolls(origin: Origin) -> Splits[SequenceDataset]:
     arrays = _arrays(origin)
     names = [f"midi{21 + key}" for key in range(88)]
     return Splits(
@@ -136,18 +136,18 @@ def _rolls(origin: _Origin) -> Splits[SequenceDataset]:
     ).linked()
 
 
-def _arrays(origin: _Origin) -> dict[str, np.ndarray]:
+def _arrays(origin: Origin) -> dict[str, np.ndarray]:
     """The arrays of a set, from the user's folder, the cache, or its origin."""
-    path = _users(origin)
+    path = users(origin)
     if path is not None:
         arrays = read_npz(path)
         _check_content(arrays, origin, path)
         return arrays
-    cached = _cache() / origin.path
+    cached = cache() / origin.path
     return read_npz(cached if cached.is_file() else _fetched(origin))
 
 
-def _check_content(arrays: dict[str, np.ndarray], origin: _Origin, path: Path) -> None:
+def _check_content(arrays: dict[str, np.ndarray], origin: Origin, path: Path) -> None:
     """A user's own copy is the standard set (a download was checked as it came)."""
     missing = [f"{side}_packed" for side in SIDES if f"{side}_packed" not in arrays]
     found = f"arrays {sorted(arrays)}" if missing else f"content {_content(arrays)}"
@@ -167,7 +167,7 @@ def _content(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _users(origin: _Origin) -> Path | None:
+def users(origin: Origin) -> Path | None:
     """The file in the folder that the user names, if it is there."""
     folder = os.environ.get(VARIABLE)
     if not folder:
@@ -180,14 +180,14 @@ def _users(origin: _Origin) -> Path | None:
     return path if path.is_file() else None
 
 
-def _cache() -> Path:
+def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pyro_rvae"
 
 
-def _fetched(origin: _Origin) -> Path:
+def _fetched(origin: Origin) -> Path:
     """Downloads the originals, checks them, and leaves them in the cache in the form of a local copy."""
-    target = _cache() / origin.path
+    target = cache() / origin.path
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:

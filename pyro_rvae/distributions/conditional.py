@@ -14,7 +14,8 @@ from torch.nn.functional import softplus
 from ..nn import MLP, Encoder, concat, is_recipe, linear_scan
 from .families import MIN_SCALE, Family, Normal
 
-__all__ = ["Combiner", "Conditional", "GaussianChain", "conditional"]
+__all__ = ["Combiner", "Conditional", "GaussianChain", "MeanField", "ResidualNormal", "conditional",
+           "mean_of"]
 
 ConditionalPart = nn.Module | Family | Callable[..., Any]
 
@@ -46,12 +47,14 @@ class Conditional(nn.Module):
 
     @torch.no_grad()
     def set_bias(self, raw: Tensor) -> None:
-        """Set the bias of the last linear layer to ``raw (num_params,)``."""
-        linear = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1]
-        if linear.bias is None or linear.bias.shape != raw.shape:
+        """Set the bias of the last linear layer (or what the net calls ``output_bias``) to ``raw (num_params,)``."""
+        bias = getattr(self.net, "output_bias", None)
+        if bias is None:
+            bias = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1].bias
+        if bias is None or bias.shape != raw.shape:
             raise ValueError(f"set_bias: the last linear layer has bias "
-                             f"{None if linear.bias is None else tuple(linear.bias.shape)}, got {tuple(raw.shape)}.")
-        linear.bias.copy_(raw)
+                             f"{None if bias is None else tuple(bias.shape)}, got {tuple(raw.shape)}.")
+        bias.copy_(raw)
 
 
 def conditional(part: ConditionalPart, in_dim: int, dim: int, *, hidden: Sequence[int] = (128,),
@@ -169,6 +172,77 @@ class GaussianChain(nn.Module):
         before = torch.cat([init.expand_as(z[..., 0, :]).unsqueeze(-2), z[..., :-1, :]], -2)
         loc = torch.addcmul(b, a, before)
         return z, dist.Normal(loc, s, validate_args=False).to_event(1)
+
+
+class MeanField(nn.Module):
+    """q(z_t | g_t): the previous latent, which stands first among the inputs, is not read.
+
+    So the steps are independent given x, and all are drawn at once. Source: the MF-LR guide of Krishnan, Shalit &
+    Sontag (2017), arXiv:1609.09869, table 1, with a Bidirectional encoder.
+
+    Arguments:
+        in_dim: width of ``z_{t-1}`` (first) and the features together.
+        dim: width of the latent.
+        hidden: widths of the hidden layers.
+        dropout: probability on them.
+    """
+
+    reads_previous = True
+
+    def __init__(self, in_dim: int, dim: int, *, hidden: Sequence[int] = (128,), dropout: float = 0.0) -> None:
+        super().__init__()
+        _need_features(self, in_dim, dim)
+        self.family = Normal(dim)
+        self.given_features = Conditional(MLP(in_dim - dim, 2 * dim, hidden=hidden, dropout=dropout), self.family)
+
+    def forward(self, z: Tensor, *features: Tensor) -> dist.TorchDistribution:
+        return self.given_features(*features)  # type: ignore[no-any-return]
+
+    def draw_path(self, init: Tensor, *features: Tensor, noise: Tensor) -> tuple[Tensor, dist.TorchDistribution]:
+        """All steps from standard noise ``(..., T, dim)``, with their law."""
+        raw = self.given_features.params(*features)
+        return self.family.rsample(raw, noise), self.family(raw)
+
+
+class ResidualNormal(Conditional):
+    """q(z_t | ...) = N(m + loc, s^2): m is the prior's mean, and a network of the other inputs gives loc and s.
+
+    Where the network gives loc = 0 the mean is the prior's, so q has only to learn what x adds to it.
+    Source: Fraccaro, Sønderby, Paquet & Winther (2016), arXiv:1605.07571, section 3 and algorithm 1.
+
+    Arguments:
+        in_dim: width of the prior's mean (first, ``dim`` numbers) and the other inputs together.
+        dim: width of the latent.
+        hidden: widths of the hidden layers.
+        dropout: probability on them.
+    """
+
+    reads_prior_mean = True  # a model that has such a mean passes it first
+
+    def __init__(self, in_dim: int, dim: int, *, hidden: Sequence[int] = (128,), dropout: float = 0.0) -> None:
+        if in_dim <= dim:
+            raise ValueError(f"ResidualNormal reads the prior's mean, {dim} wide, and other inputs beside it; the "
+                             f"model passes {in_dim} numbers in all.")
+        super().__init__(MLP(in_dim - dim, 2 * dim, hidden=hidden, dropout=dropout), Normal(dim))
+
+    def params(self, *inputs: Tensor) -> Tensor:
+        loc, rho = super().params(*inputs[1:]).chunk(2, -1)
+        return concat([inputs[0] + loc, rho])
+
+
+def mean_of(prior: Callable[..., Any], *inputs: Tensor) -> Tensor:
+    """The mean of what ``prior(*inputs)`` returns.
+
+    Raises:
+        TypeError: its distribution has none.
+    """
+    law = prior(*inputs)
+    try:
+        return law.mean  # type: ignore[no-any-return]
+    except (AttributeError, NotImplementedError) as error:
+        name = type(getattr(law, "base_dist", law)).__name__
+        raise TypeError(f"the posterior is centred on the prior's mean, and {name} has none; pass another prior, or a "
+                        "posterior that does not read it (rv.Normal).") from error
 
 
 def _need_features(part: nn.Module, in_dim: int, dim: int) -> None:

@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from ..nn import CodeReader, Reader
 
-__all__ = ["Bernoulli", "Categorical", "Family", "Normal", "Poisson", "StudentT", "family_for"]
+__all__ = ["Bernoulli", "Categorical", "Delta", "Family", "Normal", "Poisson", "StudentT", "family_for"]
 
 MIN_SCALE = 1e-4  # added to every learned scale: keeps densities finite in float32
 
@@ -144,6 +144,23 @@ class Normal(Family):
             return loc
         spread = _known((values - loc).square().nanmean(0).sqrt(), 1.0).clamp_min(1e-2)
         return torch.cat([loc, inverse_softplus(spread)])
+
+
+class Delta(Family):
+    """``z = raw``, with certainty: the guide of a deterministic autoencoder.
+
+    The density is that of a point mass, 1 at the point: an "ELBO" under it is no bound on the evidence. With a prior
+    of no weight (:class:`~pyro_rvae.priors.Weightless`) it is minus the reconstruction cost.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+
+    def forward(self, params: Tensor) -> dist.TorchDistribution:
+        return dist.Delta(params, event_dim=1, validate_args=False)
+
+    def rsample(self, params: Tensor, noise: Tensor) -> Tensor:
+        return params
 
 
 class StudentT(Family):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core import SequenceVAE, annealed
 from ..core.contexts import forked, unregistered
+from ..core.handlers import auxiliary_weight, weighted_auxiliaries
 from ..core.traces import guide_trace
 from ..data import Batch
 from .batches import wide_zeros
@@ -33,10 +34,11 @@ class Means(NamedTuple):
 class Accounts:
     r"""The loss with KL weight :math:`\beta`, and the sums from which the cost without it is read.
 
-    The loss per frame is :math:`L = \beta\,\mathrm{KL} + \mathrm{recon}`, so :math:`\partial L / \partial\beta` is
-    the KL: the backward pass gives the terms, and no second pass is needed. That holds where each latent is
-    reparametrised; elsewhere the terms are measured with one more draw. All sums are tensors: adding a step reads
-    nothing back from the device.
+    The loss per frame is :math:`L = \beta\,\mathrm{KL} + \mathrm{recon} + \alpha A`, with A the auxiliary costs and
+    the penalty and :math:`\alpha = 1`. So :math:`\partial L / \partial\beta` is the KL and :math:`\partial L /
+    \partial\alpha` what is no part of the bound: the backward pass gives the terms, and no second pass is needed. That
+    holds where each latent is reparametrised; elsewhere the terms are measured with one more draw. All sums are
+    tensors: adding a step reads nothing back from the device.
 
     Arguments:
         loss: whose terms. device: where. world: number of processes.
@@ -46,6 +48,7 @@ class Accounts:
         self.model, self.elbo, self.world = loss.model, loss.elbo, world
         like = next(loss.model.parameters())
         self.beta = torch.ones((), dtype=like.dtype, device=device, requires_grad=True)
+        self.alpha = torch.ones_like(self.beta, requires_grad=True)
         # reconstruction and KL in nats, and gradient norms: summed over the epoch so far
         self.sums = wide_zeros(3, device)
         self.frames = self.steps = 0
@@ -55,10 +58,11 @@ class Accounts:
         """The loss of a batch under KL weight ``weight``."""
         with torch.no_grad():
             self.beta.fill_(weight)
-        self.beta.grad = None
+        self.beta.grad = self.alpha.grad = None
         if self._slope is None:
             self._slope = _kl_is_a_slope(self.model, self.elbo, batch)
-        with annealed(self.beta):
+        beta = self.beta if self._slope else weight  # TraceEnum_ELBO compares scales, and as numbers
+        with annealed(beta), weighted_auxiliaries(self.alpha * auxiliary_weight()):
             return module(*batch, **batch.known)  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -66,13 +70,16 @@ class Accounts:
         """Count a step after its backward pass; ``frames`` are those of all processes."""
         recon, kl = self.sums[0], self.sums[1]
         if self._slope:
-            slope = self.beta.grad
+            slope, aside = self.beta.grad, self.alpha.grad
             recon.add_(loss, alpha=frames)
+            if aside is not None:
+                recon.sub_(aside, alpha=frames)
             if slope is not None:  # None: a model without latents
                 recon.sub_(slope, alpha=frames * weight)
                 kl.add_(slope, alpha=frames)
         else:
-            terms = measure(self.model, batch)
+            with weighted_auxiliaries(0.0):
+                terms = measure(self.model, batch)
             recon.add_(terms.reconstruction.sum(), alpha=self.world)
             kl.add_(terms.kl.sum(), alpha=self.world)
         self.sums[2].add_(norm)

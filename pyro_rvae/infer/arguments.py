@@ -78,6 +78,9 @@ def _suits(model: SequenceVAE, data: Any, name: str) -> None:
     if width is not None and data.x_dim != width:
         raise ValueError(f"fit: the model was built for frames of x_dim={width}, and {name} has x_dim={data.x_dim}; "
                          f"build it with {type(model).__name__}.for_data(data).")
+    if data.labels is None and (getattr(model, "needs_labels", False) or getattr(model.context, "reads_labels", False)):
+        raise ValueError(f"fit: {type(model).__name__} needs labels, and {name} has none (a head without labels learns "
+                         "nothing): give the data set labels=..., with -1 (of codes) or NaN where one is unknown.")
 
 
 def check_folder(checkpoint: Checkpoint | None, resume: bool) -> None:

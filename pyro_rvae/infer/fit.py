@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyro
 import torch
 from pyro.infer import ELBO
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core import SequenceVAE
@@ -33,9 +33,9 @@ Data = SequenceDataset | StaticDataset
 PRECISIONS = ("32", "bf16")
 
 
-def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO | None = None, epochs: int = 100,
-        batch_size: int = 20, lr: float = 1e-3, weight_decay: float = 0.0,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO | None = None,
+        penalty: Callable[..., Tensor] | None = None, epochs: int = 100, batch_size: int = 20, lr: float = 1e-3,
+        weight_decay: float = 0.0, optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         schedule: Callable[[float], float] | None = None, clip: float | None = 5.0,
         kl_weight: Callable[[int], float] | None = None, patience: int | None = None, ema: float | None = None,
         seed: int = 0, device: str | torch.device = "auto", precision: str = "32",
@@ -54,6 +54,8 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         data: a :class:`~pyro_rvae.data.SequenceDataset` (for a static model a StaticDataset).
         valid: data of the same kind, for the validation cost.
         elbo: default ``Trace_ELBO()``; ``TraceMeanField_ELBO()`` takes the KL analytically.
+        penalty: what else is minimised, a function ``(model, x, mask, **known)`` that gives nats summed over the batch,
+            such as :class:`~pyro_rvae.infer.Contractive`; the history's costs do not contain it.
         epochs: passes over the data.
         batch_size: sequences in a batch, over all processes.
         lr, weight_decay: of the default optimizer, Adam (weight decay is its L2 term).
@@ -82,7 +84,7 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
     loss or gradient is not finite (it names the step, the site and the sequences; the last good checkpoint stays).
     """
     checkpoint = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    loss = Loss(model, elbo)
+    loss = Loss(model, elbo, penalty)
     settings = Settings(epochs, batch_size, Constant() if schedule is None else schedule, clip,
                         Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every, precision)
     check_numbers(settings, lr, weight_decay)

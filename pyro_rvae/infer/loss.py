@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE
 from ..core.contexts import unregistered
+from ..core.handlers import auxiliary_weight
 from .elbo import differentiable_loss
 
 __all__ = ["Loss", "count_frames"]
@@ -34,12 +36,16 @@ class Loss(nn.Module):
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`; it is a submodule, so ``parameters()`` are the model's.
         elbo: one of Pyro's ELBOs with a ``differentiable_loss`` (default ``Trace_ELBO()``).
+        penalty: ``None``, or what else is minimised while the model is in training mode: a function ``(model, x, mask,
+            **known)`` that gives nats summed over the batch (:class:`~pyro_rvae.infer.Contractive`, or your own). It
+            is divided by the frames like the rest, and is no part of a bound.
 
     >>> loss = Loss(model, Trace_ELBO())  # doctest: +SKIP
     >>> optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)  # doctest: +SKIP
     """
 
-    def __init__(self, model: SequenceVAE, elbo: ELBO | None = None) -> None:
+    def __init__(self, model: SequenceVAE, elbo: ELBO | None = None,
+                 penalty: Callable[..., Tensor] | None = None) -> None:
         super().__init__()
         elbo = elbo if elbo is not None else Trace_ELBO()
         if isinstance(elbo, type):
@@ -47,11 +53,17 @@ class Loss(nn.Module):
         if not hasattr(elbo, "differentiable_loss"):
             raise TypeError(f"Loss needs an ELBO with differentiable_loss (Trace_ELBO, TraceMeanField_ELBO, "
                             f"TraceEnum_ELBO, ...); {type(elbo).__name__} has none. Use it with pyro.infer.SVI.")
-        self.model, self.elbo = model, elbo
+        if penalty is not None and (isinstance(penalty, type) or not callable(penalty)):
+            got = f"the class {penalty.__name__}" if isinstance(penalty, type) else type(penalty).__name__
+            raise TypeError("Loss: penalty must be a function of (model, x, mask, **known) that gives nats, such as "
+                            f"rv.Contractive(0.1), or None; got {got}.")
+        self.model, self.elbo, self.penalty = model, elbo, penalty
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **known: Any) -> Tensor:
         with unregistered():
             loss = differentiable_loss(self.elbo, self.model.model, self.model.guide, x, mask, **known)
+            if self.penalty is not None and self.model.training:
+                loss = loss + auxiliary_weight() * self.penalty(self.model, x, mask, **known)
         frames = count_frames(x, mask, static=self.model.static)
         if distributed.is_available() and distributed.is_initialized() and (world := distributed.get_world_size()) > 1:
             frames = frames.clone()

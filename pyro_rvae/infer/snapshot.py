@@ -99,6 +99,7 @@ def _identity(run: Trainer) -> dict[str, Any]:
         "clip": s.clip, "ema": s.ema, "valid_every": s.valid_every, "schedule": describe(s.schedule),
         "kl_weight": describe(s.kl_weight), "optimizer": type(run.optimizer).__name__, "lr": run.rates,
         "elbo": type(run.module.elbo).__name__, "precision": s.precision,
+        "penalty": None if run.module.penalty is None else describe(run.module.penalty),
     }
 
 

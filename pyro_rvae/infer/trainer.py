@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ..core import SequenceVAE
+from ..core.contexts import forked, unregistered
+from ..core.traces import check_latents, guide_trace, replayed, sites
 from ..data import Batch, SequenceDataset, StaticDataset
 from ..data.batching import Batches
 from .accounting import Accounts, Means
@@ -51,7 +53,7 @@ class Trainer:
         self.fabric, self.settings, self.data, self.valid = fabric, settings, data, valid
         self.checkpoint = checkpoint
         self.callbacks = [*callbacks, *([checkpoint] if checkpoint else [])]
-        self.module = fabric.setup_module(loss)
+        self.module, self.elbo = fabric.setup_module(loss), loss.elbo
         self.model: SequenceVAE = loss.model
         self.device, self.rank, self.world = fabric.device, fabric.global_rank, fabric.world_size
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -92,12 +94,23 @@ class Trainer:
 
     def _run(self, bar: Progress, interrupts: Interrupts) -> None:
         self.model.train()
+        self._check_latents()
         for callback in self.callbacks:
             callback.on_fit_start(self)
         while not (self._finished() or interrupts.seen):
             self._train(bar, interrupts)
             if self.batch == self._steps and not interrupts.seen:
                 self._end_epoch(bar)
+
+    def _check_latents(self) -> None:
+        """Refuse a guide that lacks a latent: Pyro would only warn, and train the wrong bound."""
+        if isinstance(self.elbo, TraceEnum_ELBO):
+            return  # sums out what the guide does not draw
+        batch = moved(self.data.padded([0]), self.model, self.device)
+        with torch.no_grad(), unregistered(), forked(self.device):
+            drawn = guide_trace(self.model, batch)
+            latents = sites(replayed(self.model, batch, drawn), observed=False)
+        check_latents(type(self.model).__name__, sites(drawn, observed=False), latents)
 
     def _finished(self) -> bool:
         patience = self.settings.patience

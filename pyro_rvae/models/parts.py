@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
-from ..core.checks import check_count
-from ..distributions import Conditional, Family
-from ..nn import Reader, build
+import torch
+from torch import nn
 
-__all__ = ["check_state", "check_summary", "check_widths", "reader_for", "without_previous"]
+from ..core.checks import check_count
+from ..distributions import Conditional, ConvDecoder, Family
+from ..nn import Reader, WordDropout, build
+
+__all__ = ["check_state", "check_summary", "check_widths", "context_width", "first_frame", "reader_for",
+           "reads_prior_mean", "without_previous", "without_prior_mean"]
 
 
 def check_widths(model: Any, **widths: Any) -> None:
@@ -30,7 +35,26 @@ def without_previous(model: Any, what: str, part: Any, given: str) -> Any:
         name = source.__name__ if isinstance(source, type) else type(source).__name__
         raise ValueError(f"{name} reads the previous latent; {type(model).__name__}'s {what} is given {given}: "
                          "use a Family, or a DMM.")
+    return without_prior_mean(model, what, part)
+
+
+def reads_prior_mean(part: Any) -> bool:
+    """Whether a posterior is to be given the mean of the prior, in front of its other inputs."""
+    return bool(getattr(_source(part), "reads_prior_mean", False))
+
+
+def without_prior_mean(model: Any, what: str, part: Any) -> Any:
+    """``part``, unless it reads the prior's mean, which the model does not pass: it would take another's place."""
+    if reads_prior_mean(part):
+        raise ValueError(f"{type(model).__name__}'s {what} is not given the prior's mean, which this posterior reads "
+                         "first: use a Family, or an SRNN.")
     return part
+
+
+def first_frame(feedback: Any, width: int) -> nn.Parameter:
+    """x_0, which a decoder that reads x_{t-1} reads first; not trained where its ``feedback`` replaces every frame."""
+    blind = isinstance(feedback, WordDropout) and feedback.p == 1.0
+    return nn.Parameter(torch.zeros(width), requires_grad=not blind)
 
 
 def check_summary(model: Any, encoder: Any) -> None:
@@ -38,6 +62,16 @@ def check_summary(model: Any, encoder: Any) -> None:
     if not callable(getattr(encoder, "summary", None)):
         raise TypeError(f"encoder: {type(model).__name__} reads summary(x, mask), one feature vector (B, out_dim) a "
                         f"sequence, and {type(encoder).__name__} has none; write it, or subclass rv.Encoder.")
+
+
+def context_width(context: Any) -> int:
+    """Width of what a conditional model is given at each step; 0 of an unconditional one."""
+    if context is None:
+        return 0
+    if not callable(context) or not hasattr(context, "out_dim"):
+        raise TypeError(f"context: expected rv.Context(control_dim=..., classes=..., label_dim=...), or a module of "
+                        f"your own from (controls, labels, length) to (B, T, out_dim), got {type(context).__name__}.")
+    return int(context.out_dim)
 
 
 def check_state(model: Any, recurrence: Any) -> None:
@@ -65,6 +99,9 @@ def reader_for(reader: Any, likelihood: Any, x_dim: int) -> Any:
     if isinstance(likelihood, Conditional) and isinstance(likelihood.family, Family):
         likelihood = likelihood.family
     source = _source(likelihood)
+    if isinstance(source, type) and issubclass(source, ConvDecoder):  # its family, which it builds itself
+        likelihood = inspect.signature(likelihood).parameters["family"].default
+        source = _source(likelihood)
     if isinstance(likelihood, Family):
         return likelihood.reader()
     if isinstance(source, type) and issubclass(source, Family):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, Causal, Encoder, Forward, build
+from ..nn import LSTM, Causal, Encoder, Forward, build, concat
 from ..priors import StandardNormal
-from .parts import check_widths, reader_for, without_previous
+from .parts import check_widths, context_width, reader_for, without_previous
 
 __all__ = ["STORN"]
 
@@ -30,31 +30,34 @@ class STORN(SequenceVAE):
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``.
         reader: part through which networks read x.
+        context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 encoder: Any = Forward, reader: Any = None, dropout: float = 0.0) -> None:
+                 encoder: Any = Forward, reader: Any = None, context: Any = None, dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
+        self.context, given = context, context_width(context)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
-        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
-        self.recurrence = build(recurrence, self.reader.out_dim + z_dim, h_dim, kind=Causal, what="recurrence")
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
+        self.recurrence = build(recurrence, self.reader.out_dim + z_dim + given, h_dim, kind=Causal, what="recurrence")
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
+        self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         posterior = without_previous(self, "posterior", posterior, "g_t")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:
         for t in steps:
-            z = t.sample("z", self.prior)
-            h = t.carry("h", self.recurrence, t.prev("x", self.x0), z)
+            c = tuple(map(t.at, steps.context))
+            z = t.sample("z", self.prior, *c)
+            h = t.carry("h", self.recurrence, t.prev("x", self.x0), z, *c)
             t.sample("x", self.likelihood, h)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
-        g = self.encoder(x, steps.mask)
+        g = self.encoder(concat([x, *steps.context]), steps.mask)
         for t in steps:
             t.sample("z", self.posterior, t.at(g))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, MLP, Causal, Encoder, Forward, build
+from ..nn import LSTM, MLP, Causal, Encoder, Forward, WordDropout, build, concat
 from ..priors import StandardNormal
-from .parts import check_state, check_summary, check_widths, reader_for, without_previous
+from .parts import check_state, check_summary, check_widths, context_width, reader_for, without_previous
 
 __all__ = ["VRAE"]
 
@@ -32,24 +32,31 @@ class VRAE(SequenceVAE):
         prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``; its summary is read.
+        feedback: what the decoder reads of x_{t-1}, a module of that width or its class (``rv.WordDropout``); default:
+            all of it. ``rv.WordDropout(p=1)`` leaves z alone to tell the decoder where it is.
         reader: part through which networks read x.
+        context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 encoder: Any = Forward, reader: Any = None, dropout: float = 0.0) -> None:
+                 encoder: Any = Forward, feedback: Any = None, reader: Any = None, context: Any = None,
+                 dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
+        self.context, given = context, context_width(context)
+        self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
+        blind = isinstance(self.feedback, WordDropout) and self.feedback.p == 1.0
+        self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim), requires_grad=not blind)
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
-        self.recurrence = build(recurrence, self.reader.out_dim, h_dim, kind=Causal, what="recurrence")
+        self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         check_state(self, self.recurrence)
         self.begin = nn.Sequential(MLP(z_dim, self.recurrence.state_dim, hidden=()), nn.Tanh())
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.encoder = build(encoder, self.reader.out_dim, h_dim, kind=Encoder, what="encoder")
+        self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         check_summary(self, self.encoder)
         posterior = without_previous(self, "posterior", posterior, "the encoder's summary")
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
@@ -58,8 +65,9 @@ class VRAE(SequenceVAE):
         z = pyro.sample("z", self.prior())
         start = self.begin(z)
         for t in steps:
-            h = t.carry("h", self.recurrence, t.prev("x", self.x0), init=start)
+            before = t.prev("x", self.x0, self.feedback)
+            h = t.carry("h", self.recurrence, before, *map(t.at, steps.context), init=start)
             t.sample("x", self.likelihood, h)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
-        pyro.sample("z", self.posterior(self.encoder.summary(x, steps.mask)))
+        pyro.sample("z", self.posterior(self.encoder.summary(concat([x, *steps.context]), steps.mask)))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import SequenceVAE, Steps
+from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, MLP, Causal, build
-from .parts import check_widths, reader_for, without_previous
+from .parts import check_widths, context_width, reader_for, without_previous
 
 __all__ = ["VRNN"]
 
@@ -28,35 +29,46 @@ class VRNN(SequenceVAE):
         h_dim: width of ``h_t`` and of the hidden layers.
         prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
+        features: hidden layers of the networks ``phi`` through which x and z are read (Chung et al. have several of
+            the width of ``h_t``: ``features=(h_dim,) * 3``); by default each is one layer with a rectifier.
+        layers: hidden layers of prior, likelihood and posterior.
         reader: part through which networks read x.
+        context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = Normal,
-                 likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM, reader: Any = None,
+                 likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
+                 features: Sequence[int] = (), layers: int = 1, reader: Any = None, context: Any = None,
                  dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
+        self.context, given = context, context_width(context)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
-        self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=(), output=False)
-        self.phi_z = MLP(z_dim, h_dim, hidden=(), output=False)
-        self.recurrence = build(recurrence, 2 * h_dim, h_dim, kind=Causal, what="recurrence")
+        self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=features, output=False)
+        self.phi_z = MLP(z_dim, h_dim, hidden=features, output=False)
+        self.recurrence = build(recurrence, 2 * h_dim + given, h_dim, kind=Causal, what="recurrence")
         prior = without_previous(self, "prior", prior, "h_t")
         posterior = without_previous(self, "posterior", posterior, "h_t and x_t")
         out_dim = self.recurrence.out_dim
-        self.prior = conditional(prior, out_dim, z_dim, hidden=(h_dim,))
-        self.likelihood = conditional(likelihood, out_dim + h_dim, x_dim, hidden=(h_dim,), dropout=dropout)
-        self.posterior = conditional(posterior, out_dim + h_dim, z_dim, hidden=(h_dim,))
+        self.prior = conditional(prior, out_dim, z_dim, hidden=(h_dim,) * layers)
+        self.likelihood = conditional(likelihood, out_dim + h_dim, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
+        self.posterior = conditional(posterior, out_dim + h_dim, z_dim, hidden=(h_dim,) * layers)
 
     def generative(self, steps: Steps) -> None:
         for t in steps:
-            h = t.carry("h", self.recurrence, t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z))
+            h = self.state(t, steps.context)
             z = t.sample("z", self.prior, h)
             t.sample("x", self.likelihood, h, self.phi_z(z))
 
+    def state(self, t: Step, context: tuple[Tensor, ...]) -> Tensor:
+        """h_t = f(h_{t-1}, phi(x_{t-1}), phi(z_{t-1})), which model and guide share."""
+        seen = t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z)
+        return t.carry("h", self.recurrence, *seen, *map(t.at, context))
+
     def inference(self, steps: Steps, x: Tensor) -> None:
         for t in steps:
-            h = t.carry("h", self.recurrence, t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z))
+            h = self.state(t, steps.context)
             t.sample("z", self.posterior, h, t.at(x, self.phi_x))

@@ -1,10 +1,48 @@
 """Networks: causal maps, mask-aware encoders, feed-forward parts."""
 
+from .attention import AdditiveAttention, Attention, Lookup, SelfAttention
 from .causal import GRU, LSTM, RNN, Causal, linear_scan
+from .context import Context
+from .convolution import ConvEncoder, ConvTransposed
 from .encoders import Backward, Bidirectional, Encoder, Forward, Pointwise, last, reverse
-from .networks import MLP, CodeReader, GatedTransition, Reader, build, concat, is_recipe
+from .kalman import MixtureKalman, RauchTungStriebel
+from .late import Delay, Late
+from .messages import BackwardMessages
+from .networks import MLP, CodeReader, GatedTransition, Reader, WordDropout, build, concat, is_recipe
+from .transposed import Transposed
 
 __all__ = [
-    "GRU", "LSTM", "MLP", "RNN", "Backward", "Bidirectional", "Causal", "CodeReader", "Encoder", "Forward",
-    "GatedTransition", "Pointwise", "Reader", "build", "concat", "is_recipe", "last", "linear_scan", "reverse",
+    "GRU",
+    "LSTM",
+    "MLP",
+    "RNN",
+    "AdditiveAttention",
+    "Attention",
+    "Backward",
+    "BackwardMessages",
+    "Bidirectional",
+    "Causal",
+    "CodeReader",
+    "Context",
+    "ConvEncoder",
+    "ConvTransposed",
+    "Delay",
+    "Encoder",
+    "Forward",
+    "GatedTransition",
+    "Late",
+    "Lookup",
+    "MixtureKalman",
+    "Pointwise",
+    "RauchTungStriebel",
+    "Reader",
+    "SelfAttention",
+    "Transposed",
+    "WordDropout",
+    "build",
+    "concat",
+    "is_recipe",
+    "last",
+    "linear_scan",
+    "reverse",
 ]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "CodeReader", "GatedTransition", "Reader", "build", "concat", "is_recipe"]
+__all__ = ["MLP", "CodeReader", "GatedTransition", "Reader", "WordDropout", "build", "concat", "is_recipe"]
 
 
 def concat(inputs: Sequence[Tensor]) -> Tensor:
@@ -179,3 +179,33 @@ class CodeReader(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.embedding(x.long() + self.offset).flatten(-2)
+
+
+class WordDropout(nn.Module):
+    """In training mode, each frame ``(..., dim)`` is replaced by one learned vector with probability ``p``.
+
+    It keeps a decoder that reads x_{t-1} from doing without its latent. With ``p=1`` the frame is replaced in
+    evaluation too: the decoder never reads x. Source: Bowman, Vilnis, Vinyals, Dai, Jozefowicz & Bengio (2016),
+    "Generating Sentences from a Continuous Space", arXiv:1511.06349, section 3.1 (their unknown word is our vector).
+
+    Arguments:
+        dim: width of a frame as networks read it.
+        p: probability, from 0 to 1.
+    """
+
+    def __init__(self, dim: int, *, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"WordDropout: p must be from 0 to 1, got {p}.")
+        self.p, self.unknown = p, nn.Parameter(torch.zeros(dim))
+
+    def forward(self, frame: Tensor) -> Tensor:
+        if self.p == 1.0:
+            return self.unknown.expand_as(frame)
+        if not self.training or not self.p:
+            return frame
+        dropped = torch.rand(frame.shape[:-1], device=frame.device).unsqueeze(-1) < self.p
+        return torch.where(dropped, self.unknown, frame)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

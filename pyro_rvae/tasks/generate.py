@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import pyro.poutine as poutine
 import torch
 from torch import Tensor
@@ -14,8 +16,21 @@ from ..data.transforms import raw_units
 __all__ = ["generate", "reconstruct"]
 
 
+@overload
 def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: int | None = None,
-             controls: Tensor | None = None, labels: Tensor | None = None, batch_size: int = 100) -> Tensor:
+             controls: Tensor | None = None, labels: Tensor | None = None, batch_size: int = 100,
+             end: None = None) -> Tensor: ...
+
+
+@overload
+def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: int | None = None,
+             controls: Tensor | None = None, labels: Tensor | None = None, batch_size: int = 100,
+             end: int) -> list[Tensor]: ...
+
+
+def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: int | None = None,
+             controls: Tensor | None = None, labels: Tensor | None = None, batch_size: int = 100,
+             end: int | None = None) -> Tensor | list[Tensor]:
     r"""Draws :math:`x_{1:T} \sim p(x, z)` by running the generative program freely.
 
     The model is in evaluation mode meanwhile, and no gradient is kept.
@@ -27,9 +42,11 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
         controls: ``(num, length, control_dim)``, known inputs.
         labels: ``(num, ...)``, known once a sequence.
         batch_size: how many are drawn at a time.
+        end: code of the end symbol, of a model of one channel of codes (``vocabulary.end``): each sequence is cut
+            behind its first one, and ``length`` is the most that is drawn.
 
     Returns ``(num, length, x_dim)``, static ``(num, *event_shape)``, in the units of the data (the model's transform
-    is undone), on the CPU.
+    is undone), on the CPU. With ``end`` a list of ``(T_i, 1)``: those that ended have ``end`` as their last code.
 
     >>> generate(model, 4, 64, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 64, 88])
@@ -42,6 +59,8 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
     for name, known in {"controls": controls, "labels": labels}.items():
         if known is not None and len(known) != num:
             raise ValueError(f"generate: {name} must have one row for each of {num} sequences, got {len(known)}")
+    if end is not None:
+        _check_end(model, end)
     device = next(model.parameters()).device
     parts = []
     with evaluating(model), seeded(seed, device):
@@ -50,7 +69,24 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
             size = (rows.stop - start,) if length is None else (rows.stop - start, length)
             trace = poutine.trace(model.model).get_trace(size=size, **_known(device, controls, labels, rows))
             parts.append(raw_units(model, trace.nodes["x"]["value"]).cpu())
-    return torch.cat(parts)
+    x = torch.cat(parts)
+    return x if end is None else [_until(sequence, end) for sequence in x]
+
+
+def _check_end(model: SequenceVAE, end: int) -> None:
+    """Refuse an end symbol that the model cannot draw."""
+    classes, width = getattr(model.reader, "classes", None), getattr(model, "x_dim", None)
+    if classes is None or width != 1 or model.static:
+        raise ValueError(f"generate: end is the code of an end symbol, so it goes with sequences of one channel of "
+                         f"codes (text, x (B, T, 1)), and {type(model).__name__} draws other data; leave it out.")
+    if isinstance(end, bool) or not isinstance(end, int) or not 0 <= end < classes:
+        raise ValueError(f"generate: end must be a code of the model, 0 to {classes - 1}, got {end!r}.")
+
+
+def _until(codes: Tensor, end: int) -> Tensor:
+    """Codes ``(T, 1)`` up to the first ``end``, and with it; all of them where there is none."""
+    found = (codes == end).flatten().nonzero()
+    return codes[: int(found[0]) + 1] if len(found) else codes
 
 
 def reconstruct(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, seed: int | None = None,

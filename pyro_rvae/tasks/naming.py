@@ -180,7 +180,7 @@ def import_name(path: Any, allow: Sequence[str] | None = (), where: str = "model
 def _short(name: str, where: str) -> Any:
     for public in SHORT:
         target = getattr(importlib.import_module(public), name, None)
-        if isinstance(target, (type, types.FunctionType)):
+        if isinstance(target, (type, types.FunctionType, functools.partial)):
             return target
     raise ValueError(f"{where}: pyro_rvae has no {name!r}; for your own write its dotted path, as mypkg.{name}")
 

@@ -137,7 +137,9 @@ def test_forecast_from_a_prefix_is_equal_in_both_forms(name: str, known_z: bool)
     same(traces[0].log_prob_sum(), traces[1].log_prob_sum(), "density")
 
 
-@pytest.mark.parametrize("name", ["VRNN", "DMM", "DMM-skip", "RVAE", "STORN", "VRAE", "categorical", "two-loops"])
+@pytest.mark.parametrize("name", ["VRNN", "DMM", "DMM-skip", "RVAE", "STORN", "VRAE", "categorical", "two-loops",
+                                  "ARAE", "ARAE-GRU", "VariationalAttention", "VariationalAttention-fed", "HRAE-2-3",
+                                  "MusicVAE"])
 def test_every_model_forecasts(name: str) -> None:
     case = ZOO[name]
     model, x = case.make(), case.x()

@@ -259,3 +259,20 @@ def test_a_latent_that_the_guide_forgets_is_named(rolls):
 
     with pytest.raises(ValueError, match=r"only the model has \['z'\].*sample every latent"):
         evaluate(Forgetful(), rv.data.SequenceDataset(torch.randn(4, 1), [4]), num_particles=2)
+
+
+def test_a_point_guide_gives_no_bound_and_says_so(rolls):
+    torch.manual_seed(0)
+    x_dim = rolls.test.x_dim
+    model = rv.RAE(x_dim, 2, 4)
+    found = evaluate(model, rolls.test, num_particles=3)
+    assert found.point and found.kl == 0 and found.elbo == pytest.approx(found.reconstruction)
+    assert "no bound" in repr(found) and "ELBO" not in repr(found) and "IWAE" not in repr(found)
+    assert found.to_dict()["is_bound"] == 0.0
+    ours = evaluate(rv.VRAE(x_dim, 2, 4), rolls.test, num_particles=3)
+    assert not ours.point and "ELBO (3 particles)" in repr(ours) and ours.to_dict()["is_bound"] == 1.0
+
+
+def test_a_point_guide_under_a_prior_with_weight_gives_no_bound_either(rolls):
+    found = evaluate(rv.VRAE(rolls.test.x_dim, 2, 4, posterior=rv.Delta), rolls.test, num_particles=2)
+    assert found.point and found.kl > 0

@@ -89,7 +89,7 @@ def test_kind_is_inferred_where_it_is_plain(values, given, kind, dtype) -> None:
         (np.zeros((5, 2)), [5, 1], {}, "lengths must sum to the number of rows of values, got 6 and 5"),
         (np.zeros((5, 2)), [2.5, 2.5], {}, "lengths must be integers"),
         (np.zeros((5, 2)), [5], {"labels": [1, 2]}, "labels must be one for each of the 1 sequences"),
-        (np.zeros((5, 2)), [5], {"labels": [np.nan]}, "labels must be finite"),
+        (np.zeros((5, 2)), [5], {"labels": [np.inf]}, "labels must be finite"),
         (np.zeros((5, 2)), [5], {"controls": np.zeros((4, 1))}, "controls must be .* with 5 rows"),
         (np.zeros((2, 2)), [2], {"controls": [[0.0], [np.inf]]}, "controls must be finite.*row 1"),
         (np.zeros((5, 2)), [5], {"names": ["a"]}, "names must hold one string for each feature, 2, got 1"),

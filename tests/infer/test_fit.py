@@ -314,3 +314,19 @@ def test_a_trained_model_is_an_ordinary_model(data: SequenceDataset) -> None:
     assert not torch.equal(start, flat(twin))
     with rv.explicit():
         assert np.isfinite(quiet(vrnn(), data, data, epochs=1)["valid_elbo"]).all()
+
+
+# ----------------------------------------------------------------------------------- a guide that lacks a latent
+class Forgetful(rv.VRNN):
+    """A model whose guide draws nothing."""
+
+    def inference(self, steps: rv.Steps, x: Tensor) -> None:
+        pass
+
+
+def test_a_guide_that_lacks_a_latent_is_refused_before_the_first_step(data: SequenceDataset) -> None:
+    model = Forgetful(5, 2, 4)
+    before = flat(model)
+    with pytest.raises(ValueError, match=r"must draw the same latents; only the model has \['z'\]"):
+        quiet(model, data, epochs=1)
+    assert torch.equal(flat(model), before)

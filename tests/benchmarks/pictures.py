@@ -1,0 +1,166 @@
+"""Two pictures of what a latent has learned, on data where the answer can be seen.
+
+    python tests/benchmarks/pictures.py [dsae] [hierarchy] [--out FOLDER] [--seed 0] [--threads 1]
+
+dsae: coloured shapes in motion. A DSAE has one static latent v and a dynamic one a frame; with v exchanged between two
+sequences, each keeps its motion and takes the other's shape and colour.
+
+hierarchy: a curve made of a level that holds for 32 frames, a figure that holds for 8, and a jitter a frame. An HRAE
+with latents every 32, every 8 and every frame; redrawn from the prior below a level, the curve keeps what that level
+and those above it have decided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro.poutine as poutine
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import pyro_rvae as rv
+from pyro_rvae.core.contexts import evaluating, seeded
+from pyro_rvae.data import SequenceDataset
+from pyro_rvae.infer import cosine, linear, warmup
+from pyro_rvae.plots import DATA, GREY, INK, MODEL, PALE, PAPER, SOFT, save
+
+Array = NDArray[Any]
+
+# ------------------------------------------------------------------------------------------------- coloured shapes
+SIDE, FRAMES = 16, 8
+COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
+
+
+def shapes(name: str, u: Array, v: Array) -> Array:
+    """Whether points (u, v), in units of the shape's radius, lie in it."""
+    inside: dict[str, Array] = {
+        "disc": u**2 + v**2 < 1,
+        "square": np.maximum(abs(u), abs(v)) < 0.82,
+        "triangle": (v < 0.75) & (v > 1.9 * abs(u) - 1.05),
+        "cross": (np.minimum(abs(u), abs(v)) < 0.34) & (np.maximum(abs(u), abs(v)) < 1.05),
+        "bar": (abs(u) < 1.15) & (abs(v) < 0.42),
+    }
+    return inside[name]
+
+
+def path(motion: str, phase: float) -> Array:
+    """Centres (FRAMES, 2), in units of the frame, of one turn of a motion."""
+    a = 2 * math.pi * (phase + np.arange(FRAMES) / FRAMES)
+    x, y = {"clockwise": (np.cos(a), np.sin(a)), "counterclockwise": (np.cos(a), -np.sin(a)),
+            "sideways": (np.cos(a), 0 * a), "up and down": (0 * a, np.cos(a)), "diagonal": (np.cos(a), np.cos(a))}[motion]
+    return 0.5 + 0.27 * np.stack([x, y], -1)
+
+
+SHAPES = ("disc", "square", "triangle", "cross", "bar")
+MOTIONS = ("clockwise", "counterclockwise", "sideways", "up and down", "diagonal")
+
+
+def sequence(shape: str, colour: tuple[int, ...], motion: str, phase: float) -> Array:
+    """Frames ``(FRAMES, 3 SIDE SIDE)`` of zeros and ones: red, green and blue."""
+    where = (np.arange(SIDE) + 0.5) / SIDE
+    frames = [shapes(shape, (where[None, :] - x) / 0.2, (where[:, None] - y) / 0.2) for x, y in path(motion, phase)]
+    pixels = np.stack(frames).astype(np.float32)
+    return (pixels[:, None] * np.array(colour, dtype=np.float32)[:, None, None]).reshape(FRAMES, -1)
+
+
+# The two sequences of the picture; neither they nor their exchange are among the data.
+SHOWN = (("cross", (1, 1, 0), "clockwise", 0.1), ("disc", (0, 1, 1), "up and down", 0.35))
+HELD_OUT = {(*one[:2], other[2]) for one in SHOWN for other in SHOWN}
+
+
+def moving_shapes(number: int, seed: int) -> SequenceDataset:
+    random, made = np.random.default_rng(seed), []
+    while len(made) < number:
+        what = tuple(kinds[random.integers(len(kinds))] for kinds in (SHAPES, COLOURS, MOTIONS))
+        if what not in HELD_OUT:
+            made.append(sequence(*what, random.random()))  # type: ignore[arg-type]
+    return SequenceDataset.from_sequences(made, kind="binary")
+
+
+def swapped(model: rv.DSAE, x: Tensor, seed: int) -> tuple[Array, Array]:
+    """Reconstructions of two sequences, and what each becomes with the other's v: means of x, ``(2, T, d)``."""
+    with evaluating(model), seeded(seed):
+        q = poutine.trace(model.guide).get_trace(x)
+        v, z = q.nodes["v"]["value"], q.nodes["z"]["value"]
+        laws = [poutine.trace(poutine.condition(model.model, {"v": static, "z": z})).get_trace(size=tuple(x.shape[:2]))
+                for static in (v, v.roll(1, 0))]
+    kept, other = (law.nodes["x"]["fn"].mean.numpy() for law in laws)
+    return kept, other
+
+
+def dsae_figure(x: Array, kept: Array, other: Array, caption: str) -> Any:
+    """Rows of frames: two sequences, their reconstructions, and both with the static latent of the other."""
+    from matplotlib.figure import Figure
+
+    rows = [("A", x[0], DATA), ("B", x[1], MODEL), ("A, reconstructed", kept[0], DATA),
+            ("B, reconstructed", kept[1], MODEL),
+            ("motion of A,\nshape and colour of B", other[0], INK), ("motion of B,\nshape and colour of A", other[1], INK)]
+    heads = {0: "two sequences; neither they nor their exchange were among the training data", 2: "encoded and decoded",
+             4: "static latent v exchanged, dynamic latents z kept"}
+    figure = Figure(figsize=(12, 9.4), dpi=100, facecolor=PAPER)
+    grid = figure.add_gridspec(8, FRAMES, left=0.19, right=0.985, top=0.885, bottom=0.05, wspace=0.07, hspace=0.07,
+                               height_ratios=[1, 1, 0.32, 1, 1, 0.32, 1, 1])
+    for i, (label, frames, colour) in enumerate(rows):
+        for t, frame in enumerate(frames):
+            axes = figure.add_subplot(grid[i + i // 2, t])
+            axes.imshow(frame.reshape(3, SIDE, SIDE).transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_color(PALE)
+            if not t:
+                axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=12, fontsize=11, color=colour)
+                if i in heads:
+                    axes.set_title(heads[i], loc="left", fontsize=11, color=GREY)
+            if i == len(rows) - 1:
+                axes.set_xlabel(f"t = {t + 1}", fontsize=9.5, color=GREY)
+    figure.text(0.015, 0.955, "DSAE: one swap of the static part between two sequences", fontsize=15, color=INK,
+                fontweight="bold")
+    figure.text(0.015, 0.925, caption, fontsize=10.5, color=GREY)
+    return figure
+
+
+def dsae(options: argparse.Namespace) -> Any:
+    train, valid, test = (moving_shapes(n, options.seed + i) for i, n in enumerate((2000, 200, 200)))
+    torch.manual_seed(options.seed)
+    model = rv.DSAE.for_data(train, z_dim=4, h_dim=96, v_dim=8)
+    start = time.perf_counter()
+    history = rv.fit(model, train, valid, epochs=options.epochs or 30, batch_size=32, lr=3e-3, device="cpu",
+                     schedule=warmup(cosine(), 0.05), kl_weight=linear(0.02, 1.0, 600), seed=options.seed, progress=False)
+    print(history)
+    print(f"dsae: {time.perf_counter() - start:.0f} s; {rv.latent_use(model, test)}", flush=True)
+    x = torch.from_numpy(np.stack([sequence(*shown) for shown in SHOWN]))
+    found = rv.evaluate(model, test, num_particles=10)
+    caption = (f"v has 8 numbers a sequence, z has 4 a frame; nothing told the model which is which. "
+               f"Test ELBO {found.elbo:.1f} nats a frame of {3 * SIDE * SIDE} binary pixels.")
+    return dsae_figure(x.numpy(), *swapped(model, x, options.seed), caption)
+
+
+def main() -> None:
+    pictures = {"dsae": dsae}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" or ".join(pictures))
+    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--epochs", type=int, help="instead of each picture's own number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(pictures):
+        parser.error(f"no picture of the name {', '.join(sorted(unknown))}; there are: {', '.join(pictures)}")
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.names or pictures:
+        figure = pictures[name](options)
+        save(figure, options.out / f"{name}.png")
+        print(f"wrote {options.out / name}.png", flush=True)
+
+
+if __name__ == "__main__":
+    main()
