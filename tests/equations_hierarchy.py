@@ -27,8 +27,8 @@ def hrae(m: Any, x: Tensor, values: dict[str, Tensor]) -> Pair:
     slow, fast = m.levels
     k, z, z2, g = m.every[0], values["z"], values["z2"], both(m, x)
     blocks = [t for t in range(len(x)) if t % k == 0]
-    _, p_slow, q_slow = level(slow, z2, [torch.zeros(0)] * len(blocks), [g[t] for t in blocks])
-    states, p, q = level(fast, z, [z2[t // k] for t in range(len(x))], g)
+    h2, p_slow, q_slow = level(slow, z2, [torch.zeros(0)] * len(blocks), [g[t] for t in blocks])
+    states, p, q = level(fast, z, [torch.cat([z2[t // k], h2[t // k]]) for t in range(len(x))], g)
     for h, z_t, x_t in zip(states, z, x, strict=True):
         p = p + bernoulli(x_t, m.likelihood.net(torch.cat([h, z_t])))
     return p_slow + p, q_slow + q
@@ -39,9 +39,9 @@ def hrae_three(m: Any, x: Tensor, values: dict[str, Tensor]) -> Pair:
     third, second, fast = m.levels
     (k, slowest), T, g = m.every, len(x), both(m, x)
     z, z2, z3 = (values[name] for name in ("z", "z2", "z3"))
-    _, p3, q3 = level(third, z3, [torch.zeros(0)] * len(z3), g[::slowest])
-    _, p2, q2 = level(second, z2, [z3[t // slowest] for t in range(0, T, k)], g[::k])
-    states, p, q = level(fast, z, [z2[t // k] for t in range(T)], g)
+    h3, p3, q3 = level(third, z3, [torch.zeros(0)] * len(z3), g[::slowest])
+    h2, p2, q2 = level(second, z2, [torch.cat([z3[t // slowest], h3[t // slowest]]) for t in range(0, T, k)], g[::k])
+    states, p, q = level(fast, z, [torch.cat([z2[t // k], h2[t // k]]) for t in range(T)], g)
     for h, z_t, x_t in zip(states, z, x, strict=True):
         p = p + bernoulli(x_t, m.likelihood.net(torch.cat([h, z_t])))
     return p + p2 + p3, q + q2 + q3

@@ -5,5 +5,7 @@ from .sequence_vae import SequenceVAE
 from .steps import Steps
 from .verbs import Step, shift
 
-__all__ = ["Anneal", "SequenceVAE", "Step", "Steps", "annealed", "explicit", "given", "given_noise",
-           "mean_path", "shift", "trusted"]
+__all__ = [
+    "Anneal", "SequenceVAE", "Step", "Steps", "annealed", "explicit", "given", "given_noise", "mean_path", "shift",
+    "trusted",
+]

@@ -56,6 +56,7 @@ class Steps:
         self.batch_shape = peek("_steps").batch_shape
         self.stride, self._frames = stride, frames
         self.raw: dict[str, Tensor] = {}  # the same with the gaps of data, where they differ
+        self.carried: dict[str, Tensor | list[Tensor]] = {}  # states of the recurrences of finished loops
         self._seen: dict[str, Tensor] = {}
         self._clocks: dict[int, Steps] = {}
         self._open = False
@@ -78,7 +79,7 @@ class Steps:
         return self._controls
 
     def path(self, name: str) -> Tensor:
-        """The whole path ``(..., B, T, d)`` of a site sampled in an earlier loop of this body.
+        """The whole path ``(..., B, T, d)`` of a site sampled, or a state carried, in an earlier loop of this body.
 
         On a slower clock, each value is held for its k frames, so a path always has one value a frame.
         """
@@ -87,13 +88,20 @@ class Steps:
                              "the loop that samples it.")
         clock = self._holder(name)
         if clock is None:
-            raise ValueError(f"path({name!r}): no earlier loop of this body has sampled {name!r} "
-                             f"(sampled: {sorted(self.values) or 'nothing'}).")
-        return clock.spread(clock.values[name])
+            raise ValueError(f"path({name!r}): no earlier loop of this body has sampled {name!r}, or carried it "
+                             f"(there are: {sorted({*self.values, *self.carried}) or 'none'}).")
+        return clock.spread(clock.values[name] if name in clock.values else clock._state(name))
+
+    def _state(self, name: str) -> Tensor:
+        """The path of a carried state: as one call has given it, or of its steps, which are stacked when asked for."""
+        states = self.carried[name]
+        if isinstance(states, list):
+            states = self.carried[name] = torch.stack(torch.broadcast_tensors(*states), -2)
+        return states
 
     def _holder(self, name: str) -> Steps | None:
-        """The clock on which a site was sampled: this one, or a slower one."""
-        if name in self.values:
+        """The clock on which a site was sampled, or a state carried: this one, or a slower one."""
+        if name in self.values or name in self.carried:
             return self
         return next((found for clock in self._clocks.values() if (found := clock._holder(name)) is not None), None)
 
@@ -184,6 +192,7 @@ class Steps:
         step = ExplicitStep(self)
         for step.t in pyro.markov(range(self.length)):
             yield step
+        self.carried.update(step.carried)
         for name, drawn in step.drawn.items():
             if name in self.summed_out:
                 continue
@@ -202,6 +211,7 @@ class Steps:
             for rollout.t in range(self.length):
                 yield rollout
             rollout.collect()
+            self.carried.update(rollout.outputs)
             if rollout.emit():
                 return
         yield AllSteps(self, probe, rollout)

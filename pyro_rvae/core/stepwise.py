@@ -23,6 +23,7 @@ class ExplicitStep(OneStep):
         super().__init__(steps)
         self.drawn: dict[str, list[Tensor]] = {}
         self.raw: dict[str, list[Tensor]] = {}  # as drawn, but with the gaps of data: they are the reader's to fill
+        self.carried: dict[str, list[Tensor]] = {}
         self._gaps: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
@@ -43,7 +44,9 @@ class ExplicitStep(OneStep):
             raise ValueError(f"carry({name!r}): a recurrent state may not read a site that is summed out (one of "
                              f"{list(self.steps.summed_out)}): it would depend on the whole past of that site, and the "
                              "sum would have K^T terms. Let the recurrence read x, or draw the site in the guide.")
-        return super().carry(name, causal, *inputs, init=init)
+        y = super().carry(name, causal, *inputs, init=init)
+        self.carried.setdefault(name, []).append(y)
+        return y
 
     def enumerated(self, value: Tensor) -> bool:
         """Whether a value has a dim for the values of a site that is summed out: such dims lie left of the plates."""

@@ -46,8 +46,10 @@ class AllSteps(Step):
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
         if self.rollout is not None:
-            return torch.stack(torch.broadcast_tensors(*self.rollout.outputs[name]), -2)
-        return causal(concat(inputs), init)  # type: ignore[no-any-return]
+            return self.steps._state(name)
+        y: Tensor = causal(concat(inputs), init)
+        self.steps.carried[name] = y
+        return y
 
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         site = self.probe.sites[name]

@@ -14,20 +14,6 @@ from .texts import names, tinyshakespeare
 from .transforms import Affine
 
 __all__ = [
-    "Affine",
-    "Batch",
-    "Batches",
-    "SequenceDataset",
-    "Splits",
-    "StaticDataset",
-    "Vocabulary",
-    "bach_chorales",
-    "binarized_mnist",
-    "jsb_chorales",
-    "load",
-    "names",
-    "nottingham",
-    "piano_midi",
-    "save",
-    "tinyshakespeare",
+    "Affine", "Batch", "Batches", "SequenceDataset", "Splits", "StaticDataset", "Vocabulary", "bach_chorales",
+    "binarized_mnist", "jsb_chorales", "load", "names", "nottingham", "piano_midi", "save", "tinyshakespeare",
 ]

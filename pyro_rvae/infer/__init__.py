@@ -10,5 +10,7 @@ from .objectives import Terms, measure
 from .penalties import Contractive
 from .schedules import constant, cosine, cyclical, linear, warmup
 
-__all__ = ["Callback", "Checkpoint", "Contractive", "History", "Loss", "Row", "Terms", "TrainingDiverged", "constant",
-           "cosine", "cyclical", "fit", "linear", "load_checkpoint", "measure", "save_checkpoint", "warmup"]
+__all__ = [
+    "Callback", "Checkpoint", "Contractive", "History", "Loss", "Row", "Terms", "TrainingDiverged", "constant",
+    "cosine", "cyclical", "fit", "linear", "load_checkpoint", "measure", "save_checkpoint", "warmup",
+]

@@ -1,7 +1,7 @@
 """The models of the family, named as the papers name them."""
 
 from .arae import ARAE, VariationalAttention
-from .constructors import AE, BRAE, RAE, StepRAE, TextVAE
+from .constructors import AE, BRAE, RAE, ConvVAE, StepRAE, TextVAE
 from .dmm import DMM, GatedNormal
 from .dsae import DSAE
 from .hrae import HRAE, MusicVAE
@@ -18,29 +18,7 @@ from .vrnn import VRNN
 from .zforcing import ZForcing
 
 __all__ = [
-           "AE",
-           "ARAE",
-           "BRAE",
-           "DMM",
-           "DSAE",
-           "HRAE",
-           "KVAE",
-           "RAE",
-           "RVAE",
-           "SRNN",
-           "STORN",
-           "VAE",
-           "VRAE",
-           "VRNN",
-           "DeterministicRNN",
-           "GatedNormal",
-           "MusicVAE",
-           "NeuralHMM",
-           "Smoothed",
-           "StepRAE",
-           "Supervised",
-           "SwitchingLDS",
-           "TextVAE",
-           "VariationalAttention",
-           "ZForcing",
+    "AE", "ARAE", "BRAE", "ConvVAE", "DMM", "DSAE", "HRAE", "KVAE", "RAE", "RVAE", "SRNN", "STORN", "VAE", "VRAE",
+    "VRNN", "DeterministicRNN", "GatedNormal", "MusicVAE", "NeuralHMM", "Smoothed", "StepRAE", "Supervised",
+    "SwitchingLDS", "TextVAE", "VariationalAttention", "ZForcing",
 ]

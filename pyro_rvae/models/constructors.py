@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any, Self
 
 from ..core import SequenceVAE
-from ..distributions import Delta
-from ..nn import Bidirectional, WordDropout
+from ..distributions import ConvDecoder, Delta
+from ..nn import Bidirectional, ConvEncoder, WordDropout
 from ..priors import Weightless
 from .rvae import RVAE
 from .vae import VAE
 from .vrae import VRAE
 
-__all__ = ["AE", "BRAE", "RAE", "StepRAE", "TextVAE", "constructor"]
+__all__ = ["AE", "BRAE", "RAE", "ConvVAE", "StepRAE", "TextVAE", "constructor"]
 
 
 class constructor(partial):  # type: ignore[type-arg]
@@ -62,6 +62,14 @@ AE = constructor("AE", """Autoencoder of static data: a code without a density.
     Its cost is that of reconstruction, and no bound. Stacked: ``hidden=(512, 128, 32)``. Tied weights: ``tied=True``.
     Source: Hinton & Salakhutdinov (2006), "Reducing the Dimensionality of Data with Neural Networks", Science 313.
     """, VAE, **_POINT)
+
+ConvVAE = constructor("ConvVAE", """Convolutional VAE of images, flat (``images.flatten(1)``), 28x28 by default.
+
+    Other shapes: ``encoder=partial(rv.ConvEncoder, shape=...), likelihood=partial(rv.ConvDecoder, shape=...)``. Grey
+    levels: ``likelihood=partial(rv.ConvDecoder, family=rv.ContinuousBernoulli)``. Without a density:
+    ``prior=rv.Weightless, posterior=rv.Delta``.
+    Source: Kingma & Welling (2014), arXiv:1312.6114; two strided convolutions and back, as is usual since.
+    """, VAE, encoder=ConvEncoder, likelihood=ConvDecoder)
 
 RAE = constructor("RAE", """Recurrent autoencoder: one code a sequence, RNN, LSTM or GRU by ``recurrence`` and encoder.
 

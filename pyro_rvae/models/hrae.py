@@ -25,7 +25,7 @@ class Level(nn.Module):
     def __init__(self, name: str, stride: int, z_dim: int, h_dim: int, *, above: int, features: int, prior: Any,
                  posterior: Any, recurrence: Any) -> None:
         super().__init__()
-        self.name, self.stride = name, stride
+        self.name, self.carried, self.stride = name, f"h of {name}", stride
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.recurrence = build(recurrence, z_dim + above, h_dim, kind=Causal, what="recurrence")
         self.prior = conditional(prior, self.recurrence.out_dim, z_dim, hidden=(h_dim,))
@@ -33,21 +33,21 @@ class Level(nn.Module):
 
     def state(self, t: Step, above: tuple[Tensor, ...]) -> Tensor:
         """h_j, of which the level above and the context are known at every frame."""
-        return t.carry(f"h of {self.name}", self.recurrence, t.prev(self.name, self.z0), *map(t.at, above))
+        return t.carry(self.carried, self.recurrence, t.prev(self.name, self.z0), *map(t.at, above))
 
     def extra_repr(self) -> str:
         return f"{self.name}, every {self.stride}"
 
 
 class HRAE(SequenceVAE):
-    """h^l_j = f(h^l_{j-1}, z^l_{j-1}, z^{l+1}), z^l_j ~ p(z^l_j | h^l_j), x_t ~ p(x_t | h_t, z_t); q(z^l_j | h^l_j, g).
+    """h^l_j = f(h^l_{j-1}, z^l_{j-1}, [z, h]^{l+1}); z^l_j ~ p(z^l_j | h^l_j); x_t ~ p(x_t | h_t, z_t); q(z^l | h^l, g).
 
-    Level l has a latent every k_l frames, and reads the latent of the level above that holds at its frame; the fastest,
-    ``z``, has one a frame. q reads ``g = encoder(x)`` at frame j k_l and shares f. With ``prior=rv.Weightless,
+    Level l has a latent every k_l frames, and reads the latent and state of the level above that hold at its frame; the
+    fastest, ``z``, has one a frame. q reads ``g = encoder(x)`` at frame j k_l and shares f. With ``prior=rv.Weightless,
     posterior=rv.Delta`` it is the deterministic hierarchical recurrent autoencoder.
     Source: Saxena, Ba & Hafner (2021), "Clockwork Variational Autoencoders", arXiv:2102.09532, section 3. We differ: g
-    is one recurrent encoder of x (theirs embeds, for each level, the frames of its block alone); a level passes z down,
-    not its state h; strides need not be powers of one number, and the last block of a sequence may be shorter than
+    is one recurrent encoder of x (theirs embeds, for each level, the frames of its block alone); strides need not be
+    powers of one number, and the last block of a sequence may be shorter than
     k_l. A batch that is shorter than k_l has one latent of that level, as a short sequence in a long batch has.
 
     The sites are ``z`` (every frame), ``z2`` (every ``every[0]`` frames), ``z3`` (every ``every[1]``) and so on.
@@ -89,12 +89,13 @@ class HRAE(SequenceVAE):
         for name, part in (("prior", prior), ("posterior", posterior), ("recurrence", recurrence)):
             _one_a_level(name, part)
         parts = {"prior": prior, "posterior": posterior, "recurrence": recurrence, "features": self.encoder.out_dim}
-        numbered = [(1, 1), *enumerate(self.every, 2)]
-        levels = [
-            Level(f"z{n if n > 1 else ''}", k, z_dim, h_dim, above=given + (z_dim if n < len(numbered) else 0), **parts)
-            for n, k in reversed(numbered)]
-        self.levels: Any = nn.ModuleList(levels)  # the slowest first, as they are drawn
-        out_dim: int = levels[-1].recurrence.out_dim
+        self.levels: Any = nn.ModuleList()  # the slowest first, as they are drawn
+        out_dim = above = 0
+        for n, k in reversed([(1, 1), *enumerate(self.every, 2)]):
+            level = Level(f"z{n if n > 1 else ''}", k, z_dim, h_dim, above=above + given, **parts)
+            self.levels.append(level)
+            out_dim = level.recurrence.out_dim
+            above = z_dim + out_dim
         self.likelihood = conditional(likelihood, out_dim + z_dim, x_dim, hidden=(h_dim,), dropout=dropout)
 
     def generative(self, steps: Steps) -> None:
@@ -111,7 +112,7 @@ class HRAE(SequenceVAE):
         for level in self.levels:
             clock = steps if level.stride == 1 else steps.every(min(level.stride, steps.length))
             yield level, clock, (*above, *steps.context)
-            above = (clock.path(level.name),)
+            above = (clock.path(level.name), clock.path(level.carried))
 
     def inference(self, steps: Steps, x: Tensor) -> None:
         g = self.encoder(concat([x, *steps.context]), steps.mask)

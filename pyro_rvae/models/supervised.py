@@ -119,7 +119,6 @@ class Supervised(SequenceVAE):
         model.num_sequences = len(data)
         return model
 
-    # ------------------------------------------------------------------------------------------ the programs
     def generative(self, steps: Steps) -> None:
         with poutine.trace() as record:
             self.base.generative(steps)
@@ -149,7 +148,6 @@ class Supervised(SequenceVAE):
             parts.append(site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1))
         return concat(parts)
 
-    # ------------------------------------------------------------------------------------------ labels
     def unknown(self, batch: int) -> Tensor:
         """Labels of which none is known, for ``batch`` sequences."""
         like = next(self.parameters())
@@ -206,7 +204,8 @@ def _latents(base: SequenceVAE, wanted: Sequence[str] | None) -> dict[str, tuple
     if "y" in drawn:
         raise ValueError(f"Supervised: {type(base).__name__} has a site 'y' of its own, which is the label's name "
                          "here; give that one another name.")
-    real = {name: site for name, site in drawn.items() if site["value"].is_floating_point()}
+    real = {name: site for name, site in drawn.items()
+            if site["value"].is_floating_point() and name not in base.summed_out}
     for name in wanted or ():
         if name not in real:
             why = "is discrete" if name in drawn else "is not there"
@@ -227,17 +226,13 @@ def _trial(base: SequenceVAE) -> Trace:
         size = (1,) if base.static else (1, length)
         try:
             with poutine.block(), forked(), evaluating(base):
-                controls = _controls(base, size)
+                width = 0 if base.static else getattr(base.context, "control_dim", 0)
+                controls = next(base.parameters()).new_zeros(*size, width) if width else None
                 return poutine.trace(base.model).get_trace(size=size, controls=controls)
         except Exception as problem:  # of a body that is not ours
             error = error or problem
     raise ValueError(f"Supervised: {type(base).__name__} could not be run alone, without labels, to learn its latents "
                      f"({error}). Controls must be read through a context (rv.Context), labels not at all.") from error
-
-
-def _controls(base: SequenceVAE, size: tuple[int, ...]) -> Tensor | None:
-    width = getattr(base.context, "control_dim", 0)
-    return next(base.parameters()).new_zeros(*size, width) if width else None
 
 
 def _law(model: Supervised, in_dim: int) -> Any:

@@ -65,7 +65,8 @@ class ConvEncoder(nn.Module):
         flat = x.reshape(-1, self.in_dim)
         image, beside = flat[:, : prod(self.image)], flat[:, prod(self.image):]
         features = self.maps(image.reshape(-1, *self.image)).flatten(1)
-        return self.output(torch.cat([features, beside], -1)).reshape(*x.shape[:-1], self.out_dim)  # type: ignore[no-any-return]
+        out: Tensor = self.output(torch.cat([features, beside], -1))
+        return out.reshape(*x.shape[:-1], self.out_dim)
 
 
 class ConvTransposed(nn.Module):
@@ -87,7 +88,8 @@ class ConvTransposed(nn.Module):
         sides, (_, height, width) = check_image("ConvTransposed", shape, channels), shape
         if out_dim % prod(shape):
             raise ValueError(f"ConvTransposed: an image of shape {tuple(shape)} is {prod(shape)} numbers, and "
-                             f"{out_dim} raw parameters are no multiple of that; give shape=(C, H, W) with C H W = x_dim.")
+                             f"{out_dim} raw parameters are no multiple of that; give shape=(C, H, W) with C H W = "
+                             "x_dim.")
         self.in_dim, self.out_dim = in_dim, out_dim
         self.small = (channels[-1], *sides[-1])
         self.begin = nn.Sequential(nn.Linear(in_dim, prod(self.small)), nn.ReLU())
@@ -102,4 +104,5 @@ class ConvTransposed(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         small = self.begin(h.reshape(-1, self.in_dim)).reshape(-1, *self.small)
-        return self.maps(small).reshape(*h.shape[:-1], self.out_dim) + self.output_bias  # type: ignore[no-any-return]
+        planes: Tensor = self.maps(small)
+        return planes.reshape(*h.shape[:-1], self.out_dim) + self.output_bias

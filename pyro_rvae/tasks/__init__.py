@@ -8,14 +8,6 @@ from .midi import read_midi, write_midi
 from .store import from_pretrained, load_weights, save_pretrained, save_weights
 
 __all__ = [
-    "LabelPrediction",
-    "from_pretrained",
-    "generate",
-    "load_weights",
-    "predict_labels",
-    "read_midi",
-    "reconstruct",
-    "save_pretrained",
-    "save_weights",
-    "write_midi",
+    "LabelPrediction", "from_pretrained", "generate", "load_weights", "predict_labels", "read_midi", "reconstruct",
+    "save_pretrained", "save_weights", "write_midi",
 ]

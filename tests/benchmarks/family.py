@@ -1,12 +1,13 @@
 """Every latent model of the family on the standard JSB Chorales, with the same small budget.
 
-    PYRO_RVAE_DATA=... python tests/benchmarks/family.py [--models VRNN RVAE] [--seed 0] [--json out.jsonl] [--part 0 2]
+    PYRO_RVAE_DATA=... python tests/benchmarks/family.py [--models VRNN KVAE] [--seed 0] [--json out.jsonl] [--part 0 2]
     python tests/benchmarks/family.py --table out.jsonl [more.jsonl]
 
 Each model has the same widths, epochs, batches and schedules; within a run the weights with the best validation cost
-are kept. The test split is read once, at the end (``--split valid``: not at all, for whoever changes the budget). Beside each model stands its deterministic twin: a DeterministicRNN
-whose width brings its number of parameters nearest to the model's, trained and chosen in the same way, whose cost is
-the exact -log p(x). Nats per frame, pooled, lower is better.
+are kept. The test split is read once, at the end (``--split valid``: not at all, for whoever changes the budget).
+Beside each model stands its deterministic twin: a DeterministicRNN whose width brings its number of parameters nearest
+to the model's, trained and chosen in the same way, whose cost is the exact -log p(x). Nats per frame, pooled, lower is
+better.
 
 With ``--json`` each finished model is a line of the file, so that several processes (``--part i n``: every n-th model
 from the i-th; or ``--models``) share the work, and a run that is started again does only what is missing.
@@ -217,15 +218,19 @@ CODES = ("| deterministic autoencoder | reconstruction (no bound) | network of e
 
 def table(models: list[dict[str, Any]], lines: list[dict[str, Any]]) -> str:
     """Markdown: the models whose cost is a bound, then the deterministic autoencoders."""
-    twins = {(t["h_dim"], t["seed"], t["epochs"]): t["cost"] for t in lines if t["kind"] == "twin"}
+    twins = {_key(t, t["h_dim"]): t["cost"] for t in lines if t["kind"] == "twin"}
     order = list(ROWS)
     models = sorted(models, key=lambda m: (order.index(m["name"]) if m["name"] in ROWS else len(order), m["seed"]))
     parts = []
     for bound, head in ((True, HEAD), (False, CODES)):
-        rows = [_cells(m, twins[m["twin"], m["seed"], m["epochs"]]) for m in models if m["bound"] is bound]
+        rows = [_cells(m, twins[_key(m, m["twin"])]) for m in models if m["bound"] is bound]
         if rows:
             parts.append("\n".join([head.format(k=models[0]["particles"], split=models[0]["split"]), *rows]))
     return "\n\n".join(parts)
+
+
+def _key(line: dict[str, Any], h_dim: int) -> tuple[Any, ...]:
+    return h_dim, *(line[name] for name in ("seed", "epochs", "split", "batch_size", "lr"))
 
 
 def _cells(m: dict[str, Any], twin: float) -> str:
@@ -242,8 +247,9 @@ def report(lines: list[dict[str, Any]]) -> None:
         raise SystemExit("no line of a finished model in these files")
     print(table(models, lines))
     floors = ", ".join(f"{name} {cost:.3f}" for name, cost in models[0]["floors"].items())
-    print(f"\nFloors of the {models[0]['split']} split (fitted on the training split): {floors}. Nats per frame, lower is better. "
-          f"h {H}, z {Z}; {models[0]['machine']}.")
+    m = models[0]
+    print(f"\nFloors of the {m['split']} split, fitted on the training split: {floors}. Nats per frame, lower is "
+          f"better. h {H}, z {Z}, batches of {m['batch_size']}, lr {m['lr']:g}, seed {m['seed']}; {m['machine']}.")
     print("Active units: variance of the posterior mean above 0.01. A deterministic autoencoder reads the frame that "
           "it is asked for: its reconstruction is no bound on -log p(x), and not comparable with the others.")
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,58 +28,56 @@ import pyro_rvae as rv
 from pyro_rvae.core.contexts import evaluating, seeded
 from pyro_rvae.data import SequenceDataset
 from pyro_rvae.infer import cosine, linear, warmup
-from pyro_rvae.plots import DATA, GREY, INK, MODEL, PALE, PAPER, SOFT, save
+from pyro_rvae.plots import DATA, GREY, INK, MODEL, PALE, PAPER, save
 
 Array = NDArray[Any]
 
 # ------------------------------------------------------------------------------------------------- coloured shapes
 SIDE, FRAMES = 16, 8
-COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1))
-
-
-def shapes(name: str, u: Array, v: Array) -> Array:
-    """Whether points (u, v), in units of the shape's radius, lie in it."""
-    inside: dict[str, Array] = {
-        "disc": u**2 + v**2 < 1,
-        "square": np.maximum(abs(u), abs(v)) < 0.82,
-        "triangle": (v < 0.75) & (v > 1.9 * abs(u) - 1.05),
-        "cross": (np.minimum(abs(u), abs(v)) < 0.34) & (np.maximum(abs(u), abs(v)) < 1.05),
-        "bar": (abs(u) < 1.15) & (abs(v) < 0.42),
-    }
-    return inside[name]
-
-
-def path(motion: str, phase: float) -> Array:
-    """Centres (FRAMES, 2), in units of the frame, of one turn of a motion."""
-    a = 2 * math.pi * (phase + np.arange(FRAMES) / FRAMES)
-    x, y = {"clockwise": (np.cos(a), np.sin(a)), "counterclockwise": (np.cos(a), -np.sin(a)),
-            "sideways": (np.cos(a), 0 * a), "up and down": (0 * a, np.cos(a)), "diagonal": (np.cos(a), np.cos(a))}[motion]
-    return 0.5 + 0.27 * np.stack([x, y], -1)
-
-
-SHAPES = ("disc", "square", "triangle", "cross", "bar")
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "cyan": (0, 1, 1),
+           "magenta": (1, 0, 1)}
 MOTIONS = ("clockwise", "counterclockwise", "sideways", "up and down", "diagonal")
 
 
-def sequence(shape: str, colour: tuple[int, ...], motion: str, phase: float) -> Array:
+def shape_masks() -> dict[str, Array]:
+    """Shapes of 7 by 7 pixels."""
+    v, u = np.mgrid[-3:4, -3:4]
+    return {"disc": u**2 + v**2 <= 10, "ring": (u**2 + v**2 <= 10) & (u**2 + v**2 >= 5),
+            "plus": np.minimum(abs(u), abs(v)) == 0, "saltire": abs(u) == abs(v), "bar": abs(v) <= 1}
+
+
+SHAPES = shape_masks()
+
+
+def corners(motion: str, phase: int) -> NDArray[np.int64]:
+    """Upper left corners (FRAMES, 2), row and column, in one turn of a motion that starts at frame ``phase``."""
+    a = 2 * math.pi * (phase + np.arange(FRAMES)) / FRAMES
+    across, down = {"clockwise": (np.cos(a), np.sin(a)), "counterclockwise": (np.cos(a), -np.sin(a)),
+                    "sideways": (np.cos(a), 0 * a), "up and down": (0 * a, np.cos(a)),
+                    "diagonal": (np.cos(a), np.cos(a))}[motion]
+    middle = (SIDE - 7) / 2
+    return np.rint(middle + (middle - 0.01) * np.stack([down, across], -1)).astype(np.int64)
+
+
+def sequence(shape: str, colour: str, motion: str, phase: int) -> Array:
     """Frames ``(FRAMES, 3 SIDE SIDE)`` of zeros and ones: red, green and blue."""
-    where = (np.arange(SIDE) + 0.5) / SIDE
-    frames = [shapes(shape, (where[None, :] - x) / 0.2, (where[:, None] - y) / 0.2) for x, y in path(motion, phase)]
-    pixels = np.stack(frames).astype(np.float32)
-    return (pixels[:, None] * np.array(colour, dtype=np.float32)[:, None, None]).reshape(FRAMES, -1)
+    frames = np.zeros((FRAMES, 3, SIDE, SIDE), dtype=np.float32)
+    for frame, (row, column) in zip(frames, corners(motion, phase), strict=True):
+        frame[:, row : row + 7, column : column + 7] = SHAPES[shape] * np.array(COLOURS[colour])[:, None, None]
+    return frames.reshape(FRAMES, -1)
 
 
 # The two sequences of the picture; neither they nor their exchange are among the data.
-SHOWN = (("cross", (1, 1, 0), "clockwise", 0.1), ("disc", (0, 1, 1), "up and down", 0.35))
+SHOWN = (("saltire", "yellow", "clockwise", 1), ("ring", "cyan", "up and down", 0))
 HELD_OUT = {(*one[:2], other[2]) for one in SHOWN for other in SHOWN}
 
 
 def moving_shapes(number: int, seed: int) -> SequenceDataset:
     random, made = np.random.default_rng(seed), []
     while len(made) < number:
-        what = tuple(kinds[random.integers(len(kinds))] for kinds in (SHAPES, COLOURS, MOTIONS))
+        what = tuple(kinds[random.integers(len(kinds))] for kinds in map(list, (SHAPES, COLOURS, MOTIONS)))
         if what not in HELD_OUT:
-            made.append(sequence(*what, random.random()))  # type: ignore[arg-type]
+            made.append(sequence(*what, int(random.integers(FRAMES))))
     return SequenceDataset.from_sequences(made, kind="binary")
 
 
@@ -101,7 +98,8 @@ def dsae_figure(x: Array, kept: Array, other: Array, caption: str) -> Any:
 
     rows = [("A", x[0], DATA), ("B", x[1], MODEL), ("A, reconstructed", kept[0], DATA),
             ("B, reconstructed", kept[1], MODEL),
-            ("motion of A,\nshape and colour of B", other[0], INK), ("motion of B,\nshape and colour of A", other[1], INK)]
+            ("motion of A,\nshape and colour of B", other[0], INK),
+            ("motion of B,\nshape and colour of A", other[1], INK)]
     heads = {0: "two sequences; neither they nor their exchange were among the training data", 2: "encoded and decoded",
              4: "static latent v exchanged, dynamic latents z kept"}
     figure = Figure(figsize=(12, 9.4), dpi=100, facecolor=PAPER)
@@ -130,10 +128,12 @@ def dsae_figure(x: Array, kept: Array, other: Array, caption: str) -> Any:
 def dsae(options: argparse.Namespace) -> Any:
     train, valid, test = (moving_shapes(n, options.seed + i) for i, n in enumerate((2000, 200, 200)))
     torch.manual_seed(options.seed)
-    model = rv.DSAE.for_data(train, z_dim=4, h_dim=96, v_dim=8)
+    likelihood = rv.Conditional(rv.MLP(4 + 8, train.x_dim, hidden=(256, 256)), rv.Bernoulli(train.x_dim))
+    model = rv.DSAE.for_data(train, z_dim=4, h_dim=96, v_dim=8, likelihood=likelihood)
     start = time.perf_counter()
-    history = rv.fit(model, train, valid, epochs=options.epochs or 30, batch_size=32, lr=3e-3, device="cpu",
-                     schedule=warmup(cosine(), 0.05), kl_weight=linear(0.02, 1.0, 600), seed=options.seed, progress=False)
+    history = rv.fit(model, train, valid, epochs=options.epochs or 40, batch_size=40, lr=3e-3, device="cpu",
+                     schedule=warmup(cosine(), 0.05), kl_weight=linear(0.02, 1.0, 500), seed=options.seed,
+                     progress=False)
     print(history)
     print(f"dsae: {time.perf_counter() - start:.0f} s; {rv.latent_use(model, test)}", flush=True)
     x = torch.from_numpy(np.stack([sequence(*shown) for shown in SHOWN]))

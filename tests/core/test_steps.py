@@ -11,10 +11,10 @@ import pyro.distributions as dist
 import pyro.poutine as poutine
 import pytest
 import torch
-from laws import form, same
+from laws import form, forms_agree, same
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
-from zoo import MASK, ZOO, B, T, X, Z
+from zoo import MASK, ZOO, B, H, T, X, Z, make_data
 
 import pyro_rvae as rv
 from pyro_rvae.core import vectorised
@@ -251,3 +251,43 @@ def test_a_model_keeps_no_state_of_a_call() -> None:
     before = set(model.__dict__)
     Trace_ELBO().loss(model.model, model.guide, x, MASK)
     assert set(model.__dict__) == before
+
+
+# ------------------------------------------------------------------------------------- the path of a carried state
+class CarriedPath(rv.SequenceVAE):
+    """z_t ~ N(0, I); h_t = f(h_{t-1}, z_{t-1}) every 2 frames; x_t ~ p(x_t | h that holds at t): two loops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x_dim, self.z0 = X, torch.nn.Parameter(torch.zeros(Z))
+        self.prior, self.f = rv.StandardNormal(0, Z), rv.LSTM(Z, H)
+        self.likelihood = rv.Conditional(torch.nn.Linear(H, X), rv.Bernoulli(X))
+        self.posterior = rv.Conditional(torch.nn.Linear(X, 2 * Z), rv.Normal(Z))
+
+    def generative(self, steps: rv.Steps) -> None:
+        slow = steps.every(min(2, steps.length))
+        for j in slow:
+            j.carry("h", self.f, j.prev("z", self.z0))
+            j.sample("z", self.prior)
+        h = steps.path("h")
+        for t in steps:
+            t.sample("x", self.likelihood, t.at(h))
+
+    def inference(self, steps: rv.Steps, x: Tensor) -> None:
+        for j in steps.every(min(2, steps.length)):
+            j.sample("z", self.posterior, j.at(x))
+
+
+def test_the_path_of_a_carried_state_is_read_after_its_loop() -> None:
+    torch.manual_seed(0)
+    forms_agree(CarriedPath(), Trace_ELBO(), make_data("binary", 0, (B, T)), MASK)
+    rv.testing.check_model(CarriedPath(), make_data("binary", 0, (B, T)))
+    for explicit in (False, True):  # z drawn, so the state comes from the rollout
+        with form(explicit):
+            CarriedPath().model(size=(2, 5))
+
+
+def test_a_path_that_nobody_drew_names_what_there_is() -> None:
+    steps = rv.Steps(3)
+    with pytest.raises(ValueError, match=r"sampled 'h', or carried it \(there are: none\)"):
+        steps.path("h")

@@ -93,6 +93,33 @@ def test_a_blind_decoder_reads_no_data(model: Any) -> None:
     assert torch.equal(laws[0].mean, laws[1].mean) and not built.x0.requires_grad
 
 
+@pytest.mark.parametrize("program", ["model", "guide"])
+@pytest.mark.parametrize("name", ["conditional-ARAE", "conditional-VariationalAttention"])
+def test_controls_and_labels_reach_model_and_guide(name: str, program: str) -> None:
+    """At given latents, each frame's controls move the density, and so does another label."""
+    case = ZOO[name]
+    model, x, known = case.make(), case.x(), case.extra()
+    q = poutine.trace(model.guide).get_trace(x, **known)
+    values = {n: s["value"].detach() for n, s in q.iter_stochastic_nodes() if n != "batch"}
+    conditioned = poutine.condition(getattr(model, program), values)
+    controls = known["controls"].requires_grad_()
+    density = poutine.trace(conditioned).get_trace(x, controls=controls, labels=known["labels"]).log_prob_sum()
+    (grad,) = torch.autograd.grad(density, controls)
+    assert (grad.abs().sum((0, 2)) > 0).all()
+    other = poutine.trace(conditioned).get_trace(x, controls=controls, labels=(known["labels"] + 1) % 3)
+    assert other.log_prob_sum() != density
+
+
+@MODELS
+def test_dropout_is_on_in_training_only(model: Any) -> None:
+    built, x, losses = model(X, Z, H, dropout=0.5), make_data("binary", 0, (B, T)), []
+    for training in (True, True, False, False):
+        built.train(training)
+        with rv.given_noise(0):
+            losses.append(Trace_ELBO().loss(built.model, built.guide, x))
+    assert losses[0] != losses[1] and losses[2] == losses[3]
+
+
 # ------------------------------------------------------------------------------------------------ deterministic
 @pytest.mark.parametrize("name", ["ARAE-point", "VariationalAttention-point"])
 def test_the_deterministic_form_pays_for_reconstruction_alone(name: str) -> None:

@@ -27,8 +27,8 @@ def data_set(kind: str, name: str) -> SequenceDataset:
     return SequenceDataset(x, LENGTHS, kind=kind, **({"classes": CLASSES} if kind == "categories" else {}))
 
 
-def latents(model: Any, x: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-    trace = poutine.trace(model.guide).get_trace(x, mask)
+def latents(model: Any, x: Tensor, mask: Tensor | None = None, **known: Tensor) -> dict[str, Tensor]:
+    trace = poutine.trace(model.guide).get_trace(x, mask, **known)
     return {n: s["value"].detach() for n, s in trace.iter_stochastic_nodes() if n != "batch"}
 
 
@@ -60,7 +60,8 @@ def test_a_frame_sees_the_blocks_up_to_its_own() -> None:
     for frame in range(T):
         assert seen_by(model, x, frame, "z") == [t <= frame for t in range(T)]
         assert seen_by(model, x, frame, "z2") == [2 * j <= frame for j in range(3)]
-        assert seen_by(model, x, frame, "z3") == [False] * 2  # it speaks through z2 alone
+        begins = frame // 2 * 2  # of the frame's block of z2, whose state has read z3
+        assert seen_by(model, x, frame, "z3") == [5 * j <= begins for j in range(2)]
 
 
 def test_a_slow_latent_is_drawn_from_the_level_above_at_its_first_frame() -> None:
@@ -111,6 +112,43 @@ class Memoryless(rv.Causal):
 
     def step(self, u: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         return torch.tanh(self.net(u)), None
+
+
+@pytest.mark.parametrize("program", ["model", "guide"])
+@pytest.mark.parametrize("name", ["conditional-HRAE", "conditional-MusicVAE"])
+def test_controls_and_labels_reach_model_and_guide(name: str, program: str) -> None:
+    """At given latents, each frame's controls move the density, and so does another label."""
+    case = ZOO[name]
+    model, x, known = case.make(), case.x(), case.extra()
+    q = poutine.trace(model.guide).get_trace(x, **known)
+    values = {n: s["value"].detach() for n, s in q.iter_stochastic_nodes() if n != "batch"}
+    conditioned = poutine.condition(getattr(model, program), values)
+    controls = known["controls"].requires_grad_()
+    density = poutine.trace(conditioned).get_trace(x, controls=controls, labels=known["labels"]).log_prob_sum()
+    (grad,) = torch.autograd.grad(density, controls)
+    assert (grad.abs().sum((0, 2)) > 0).all()
+    other = poutine.trace(conditioned).get_trace(x, controls=controls, labels=(known["labels"] + 1) % 3)
+    assert other.log_prob_sum() != density
+
+
+@MODELS
+def test_dropout_is_on_in_training_only(model: Any) -> None:
+    built, x, losses = model(X, Z, H, dropout=0.5), make_data("binary", 0, (B, T)), []
+    for training in (True, True, False, False):
+        built.train(training)
+        with rv.given_noise(0):
+            losses.append(Trace_ELBO().loss(built.model, built.guide, x))
+    assert losses[0] != losses[1] and losses[2] == losses[3]
+
+
+def test_a_slow_level_reads_the_context_of_its_blocks_first_frame() -> None:
+    model = awake(rv.HRAE(X, Z, H, every=4, context=rv.Context(control_dim=2)))
+    x, controls = ZOO["HRAE"].x(), torch.randn(B, T, 2)
+    values = latents(model, x, controls=controls)
+    controls.requires_grad_()
+    law = poutine.trace(poutine.condition(model.model, values)).get_trace(x, controls=controls).nodes["z2"]["fn"]
+    (grad,) = torch.autograd.grad(law.base_dist.mean.sum(), controls)
+    assert (grad.abs().sum((0, 2)) > 0).tolist() == [True, False, False, False, True, False]
 
 
 # ------------------------------------------------------------------------------------------------ deterministic

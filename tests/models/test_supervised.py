@@ -12,7 +12,7 @@ import pyro.poutine as poutine
 import pytest
 import torch
 from laws import ELBOS, forms_agree, gradients_arrive, padding_never_matters, per_sequence, same, still, train
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from small_models import ChainPrior, Hierarchical, Labelled, PathPrior, SharedScale
 from torch import Tensor, nn
 from zoo import CHANNELS, CLASSES, MASK, ZOO, B, H, T, X, Z, awake
@@ -108,6 +108,20 @@ def test_named_latents_alone_are_read() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ bases and heads
+def test_regimes_of_the_base_are_still_summed_out() -> None:
+    """TraceEnum_ELBO: labels add -sum log p(y | s) to the base's own loss, once."""
+    model, x = supervised(rv.SwitchingLDS(X, Z, H, modes=2)), ZOO["VRNN"].x()
+    assert model.latents == ("z",)
+    losses, read = [], []
+    model.head.register_forward_hook(lambda part, inputs, law: read.append(inputs[0]))
+    for labels in (LABELS, torch.full((B,), -1)):
+        with rv.explicit(), rv.given_noise(0):
+            losses.append(TraceEnum_ELBO(max_plate_nesting=1).loss(model.model, model.guide, x, MASK, labels=labels))
+    assert all(torch.equal(s, read[0]) and s.shape == (B, Z) for s in read), "not a value for each regime"
+    term = model.head(read[0]).log_prob(LABELS[:, None].clamp_min(0))[LABELS >= 0].sum()
+    same(losses[0] - losses[1], -term.item(), "the labels' term")
+
+
 @pytest.mark.parametrize("elbo", ELBOS)
 def test_a_base_with_something_shared(elbo: str) -> None:
     model, x = supervised(SharedScale()), ZOO["shared"].x()

@@ -271,6 +271,26 @@ def test_float32_and_no_tensor_on_the_default_device(name: str) -> None:
         assert abs(Trace_ELBO().loss(model.float().model, model.guide, x, MASK, **known) - expected) < 1e-4 * expected
 
 
+def test_a_deterministic_path_leaves_the_regimes_their_prior() -> None:
+    """With a weightless transition and a point posterior nothing tells of the regimes: the cost is reconstruction."""
+    case = Case(partial(rv.SwitchingLDS, X, Z, H, modes=K, transition=rv.Weightless, posterior=rv.Delta))
+    model, x = case.make(), case.x()
+    q, p = draw(model, x, MASK)
+    p.compute_log_prob()
+    same(per_sequence(p) - per_sequence(q), p.nodes["x"]["log_prob"], "minus the reconstruction cost")
+
+
+def test_dropout_leaves_the_guide_a_law() -> None:
+    """In training mode its table is that of another dropout mask: still a law, and every parameter still moves."""
+    model, x = rv.NeuralHMM(X, K, H, recurrence=rv.LSTM, dropout=0.5), CASES["HMM"].x()
+    q = poutine.trace(model.guide).get_trace(x, MASK)
+    rows = q.nodes["s"]["fn"].base_dist.base_dist.logits.logsumexp(-1)
+    same(rows, torch.zeros(B, T), "each row of the drawn law sums to one")
+    before = copy.deepcopy(dict(model.named_parameters()))
+    train(model, x, MASK, steps=4)
+    assert not still(model, before)
+
+
 @pytest.mark.parametrize("modes", [1, 2])
 def test_one_regime_and_one_of_everything(modes: int) -> None:
     x = torch.ones(2, 3, 1)

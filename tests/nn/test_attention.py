@@ -101,6 +101,7 @@ def test_a_row_of_padding_alone_gives_no_nan(kind: Any) -> None:
     memory, mask = torch.randn(2, T, M, requires_grad=True), torch.tensor([[True] * T, [False] * T])
     out = part.over(memory, mask)(u)
     close(out[1], part.output.bias.expand(N, H))
+    assert not part.over(memory, mask).weights(u)[1].any()
     first = torch.autograd.grad(out.square().sum(), [u, memory, *part.parameters()], create_graph=True)
     second = torch.autograd.grad(sum(g.square().sum() for g in first), [u, memory, *part.parameters()])
     assert all(g.isfinite().all() for g in (*first, *second)) and not first[0][1].any()

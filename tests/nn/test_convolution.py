@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import pyro_rvae as rv
-from pyro_rvae.nn import ConvTransposed, MLP, Transposed
+from pyro_rvae.nn import MLP, ConvTransposed, Transposed
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 import pyro_rvae as rv
+from pyro_rvae.criticism.particles import draw
 from pyro_rvae.data import SequenceDataset, StaticDataset
-from pyro_rvae.tasks import LabelPrediction, predict_labels
+from pyro_rvae.tasks import LabelPrediction, labels, predict_labels
 
 X, Z, H = 5, 3, 8
 
 
-def sequences(n: int = 6, labels: Any = None) -> SequenceDataset:
+def sequences(n: int = 6, **known: Any) -> SequenceDataset:
     lengths = torch.arange(n) % 4 + 1
-    return SequenceDataset((torch.rand(int(lengths.sum()), X) < 0.5).double(), lengths, labels=labels)
+    return SequenceDataset((torch.rand(int(lengths.sum()), X) < 0.5).double(), lengths, **known)
 
 
 def model_of(head: Any, **parts: Any) -> rv.Supervised:
@@ -44,26 +45,32 @@ def test_probabilities_are_the_mean_over_draws() -> None:
         assert each.std(0).max() > 1e-3, "the draws differ"
 
 
-def test_given_the_draws_it_is_their_mean() -> None:
-    """Exactly: a guide that repeats its draw (a point mass) gives p(y | z) at it."""
-    base = rv.StepRAE(X, Z, H)
-    model, data = rv.Supervised(base, partial(rv.Categorical, classes=3), hidden=(H,)), sequences()
-    probs = predict_labels(model, data, num_draws=3)
-    for i in range(6):
-        law = brute_force(model, data[i], 1)[0]
-        assert torch.allclose(probs[i], law.base_dist.probs[0, 0], atol=1e-12)
+@pytest.mark.parametrize("classes", [True, False])
+def test_given_the_draws_it_is_their_mean(classes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly: p(y | z) written out, averaged over the paths that the guide drew, for each sequence's own length."""
+    model, data = model_of(partial(rv.Categorical, classes=3) if classes else rv.Normal), sequences()
+    paths: dict[int, list[Tensor]] = {i: [] for i in range(6)}
 
+    def noted(model: Any, chunk: Any, *args: Any, **kwargs: Any) -> Any:
+        draws = draw(model, chunk, *args, **kwargs)
+        for j, number in enumerate(chunk.numbers):
+            paths[number] += list(draws.guide.nodes["z"]["value"][:, j, : int(data.lengths[number])])
+        return draws
 
-def test_moments_are_those_of_the_mixture() -> None:
-    model, data = model_of(rv.Normal, label_dim=2), sequences()
-    with torch.no_grad():
-        model.head.net[-1].weight *= 5.0
-    told = predict_labels(model, data, num_draws=500)
-    assert isinstance(told, LabelPrediction) and told.mean.shape == told.scale.shape == (6, 2)
-    laws = brute_force(model, data[3], 800)
-    draws = torch.stack([law.sample()[0] for law in laws for _ in range(5)])
-    assert torch.allclose(told.mean[3], draws.mean(0), atol=6 * float(draws.std(0).max()) / 20)
-    assert torch.allclose(told.scale[3], draws.std(0), rtol=0.1)
+    monkeypatch.setattr(labels, "draw", noted)
+    told = predict_labels(model, data, num_draws=7, batch_size=4)
+    for i, drawn in paths.items():
+        assert len(drawn) == 7
+        raw = model.head.net(torch.stack([path.mean(0) for path in drawn]))
+        if classes:
+            each = raw.exp() / raw.exp().sum(-1, keepdim=True)
+            assert isinstance(told, Tensor) and torch.allclose(told[i], each.mean(0), atol=1e-12)
+            continue
+        assert isinstance(told, LabelPrediction)
+        loc, scale = raw[:, 0], torch.log1p(raw[:, 1].exp()) + 1e-4
+        variance = (scale**2).mean() + loc.var(correction=0)
+        assert torch.allclose(told.mean[i], loc.mean(), atol=1e-12)
+        assert torch.allclose(told.scale[i] ** 2, variance, atol=1e-12)
 
 
 def test_it_depends_on_the_seed_and_the_number_of_draws_alone() -> None:
@@ -73,7 +80,7 @@ def test_it_depends_on_the_seed_and_the_number_of_draws_alone() -> None:
     probs = predict_labels(model, data, num_draws=7, seed=1)
     assert torch.equal(state, torch.get_rng_state()) and model.training
     bare = SequenceDataset(data.values, data.lengths)
-    for other in (bare, sequences().__class__(data.values, data.lengths, labels=[2, 2, 2, 2, 2, 2])):
+    for other in (bare, SequenceDataset(data.values, data.lengths, labels=[2, 2, 2, 2, 2, 2])):
         assert torch.equal(probs, predict_labels(model, other, num_draws=7, seed=1)), "labels are not read"
     chunked = predict_labels(model, bare, num_draws=7, seed=1, batch_size=2, max_bytes=1)
     assert torch.allclose(probs, chunked, atol=1e-12)
