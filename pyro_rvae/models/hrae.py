@@ -40,7 +40,7 @@ class Level(nn.Module):
 
 
 class HRAE(SequenceVAE):
-    """h^l_j = f(h^l_{j-1}, z^l_{j-1}, [z, h]^{l+1}); z^l_j ~ p(z^l_j | h^l_j); x_t ~ p(x_t | h_t, z_t); q(z^l | h^l, g).
+    """h^l_j = f(h^l_{j-1}, z^l_{j-1}, [z, h]^{l+1}); z^l_j ~ p(z^l_j | h^l_j); x_t ~ p(x_t | h_t, z_t); q(z | h, g).
 
     Level l has a latent every k_l frames, and reads the latent and state of the level above that hold at its frame; the
     fastest, ``z``, has one a frame. q reads ``g = encoder(x)`` at frame j k_l and shares f. With ``prior=rv.Weightless,

@@ -114,7 +114,7 @@ def test_prev_of_an_unknown_site(explicit: bool) -> None:
 
 @BOTH
 def test_path_before_its_loop(explicit: bool) -> None:
-    with pytest.raises(ValueError, match=r"path\('z'\): no earlier loop.*nothing"):
+    with pytest.raises(ValueError, match=r"path\('z'\): no earlier loop.*none"):
         run(lambda m, steps: steps.path("z"), explicit)
 
 
