@@ -13,24 +13,38 @@ from . import core, criticism, data, distributions, infer, models, nn, plots, pr
 from .core import Anneal, SequenceVAE, Steps, annealed, explicit, given, given_noise, shift, trusted
 from .criticism import evaluate, latent_use, predictive_check, to_arviz
 from .distributions import (
+    NADE,
     AutoregressiveBernoulli,
     Bernoulli,
+    Beta,
     Categorical,
     Combiner,
     Conditional,
     ContinuousBernoulli,
     ConvDecoder,
     Delta,
+    DenseGaussian,
+    DiscretizedLogistics,
     Family,
+    FullGaussianChain,
+    FullNormal,
     GaussianChain,
+    InverseAutoregressive,
+    Laplace,
+    LowRankNormal,
     MeanField,
+    NegativeBinomial,
     Normal,
     OneHot,
+    PathLaw,
+    PenStrokes,
     Poisson,
+    PreviousNADE,
     RegimePosterior,
     ResidualNormal,
     StudentT,
     SwitchingNormal,
+    ZeroInflated,
 )
 from .infer import Callback, Checkpoint, Contractive, History, Loss, TrainingDiverged, fit
 from .models import (
@@ -83,24 +97,40 @@ from .nn import (
     Reader,
     SelfAttention,
     WordDropout,
+    affine_scan,
     linear_scan,
 )
-from .priors import StandardNormal, Weightless
+from .priors import (
+    AR1,
+    BayesianLinear,
+    FlowPrior,
+    GammaNoise,
+    GaussianProcess,
+    LinearGaussian,
+    MixtureOfGaussians,
+    StandardNormal,
+    VampPrior,
+    Weightless,
+)
 from .tasks import from_pretrained, generate, save_pretrained
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AE", "ARAE", "BRAE", "DMM", "DSAE", "GRU", "HRAE", "KVAE", "LSTM", "MLP", "RAE", "RNN", "RVAE", "SRNN", "STORN",
-    "VAE", "VRAE", "VRNN", "AdditiveAttention", "Anneal", "Attention", "AutoregressiveBernoulli", "Backward",
-    "BackwardMessages", "Bernoulli", "Bidirectional", "Callback", "Categorical", "Causal", "Checkpoint", "CodeReader",
-    "Combiner", "Conditional", "Context", "ContinuousBernoulli", "Contractive", "ConvVAE", "ConvDecoder",
-    "ConvEncoder", "Delta", "DeterministicRNN", "Encoder", "Family", "Forward", "GatedNormal", "GatedTransition",
-    "GaussianChain", "History", "Loss", "MeanField", "MixtureKalman", "NeuralHMM", "MusicVAE", "Normal", "OneHot",
-    "Pointwise", "Poisson", "RauchTungStriebel", "RegimePosterior", "Reader", "ResidualNormal", "SelfAttention",
+    "AE", "AR1", "ARAE", "BRAE", "DMM", "DSAE", "GRU", "HRAE", "KVAE", "LSTM", "MLP", "NADE", "RAE", "RNN", "RVAE",
+    "SRNN", "STORN", "VAE", "VRAE", "VRNN", "AdditiveAttention", "Anneal", "Attention", "AutoregressiveBernoulli",
+    "Backward", "BackwardMessages", "BayesianLinear", "Bernoulli", "Beta", "Bidirectional", "Callback", "Categorical",
+    "Causal", "Checkpoint", "CodeReader", "Combiner", "Conditional", "Context", "ContinuousBernoulli", "Contractive",
+    "ConvDecoder", "ConvEncoder", "ConvVAE", "Delta", "DenseGaussian", "DeterministicRNN", "DiscretizedLogistics",
+    "Encoder", "Family", "FlowPrior", "Forward", "FullGaussianChain", "FullNormal", "GammaNoise", "GatedNormal",
+    "GatedTransition", "GaussianChain", "GaussianProcess", "History", "InverseAutoregressive", "Laplace",
+    "LinearGaussian", "Loss", "LowRankNormal", "MeanField", "MixtureKalman", "MixtureOfGaussians", "MusicVAE",
+    "NegativeBinomial", "NeuralHMM", "Normal", "OneHot", "PathLaw", "PenStrokes", "Pointwise", "Poisson",
+    "PreviousNADE", "RauchTungStriebel", "Reader", "RegimePosterior", "ResidualNormal", "SelfAttention",
     "SequenceVAE", "StandardNormal", "StepRAE", "Steps", "StudentT", "Supervised", "SwitchingLDS", "SwitchingNormal",
-    "TextVAE", "TrainingDiverged", "VariationalAttention", "Weightless", "WordDropout", "ZForcing", "annealed",
-    "core", "criticism", "data", "distributions", "evaluate", "explicit", "fit", "from_pretrained", "generate",
-    "given", "given_noise", "infer", "latent_use", "linear_scan", "models", "nn", "plots", "predictive_check",
-    "priors", "save_pretrained", "shift", "tasks", "testing", "to_arviz", "trusted",
+    "TextVAE", "TrainingDiverged", "VampPrior", "VariationalAttention", "Weightless", "WordDropout", "ZForcing",
+    "ZeroInflated", "affine_scan", "annealed", "core", "criticism", "data", "distributions", "evaluate", "explicit",
+    "fit", "from_pretrained", "generate", "given", "given_noise", "infer", "latent_use", "linear_scan", "models",
+    "nn", "plots", "predictive_check", "priors", "save_pretrained", "shift", "tasks", "testing", "to_arviz",
+    "trusted",
 ]

@@ -163,7 +163,7 @@ def _same_latents(model: SequenceVAE, batch: _Batch) -> None:
     law, cause = "model and guide run", ("data that don't fit the model, or a Python variable that the loop carries "
                                          "from one step to the next (use t.prev and t.carry)")
     with _runs(law, "the guide", cause):
-        q = _draw(model, batch)
+        q = {name: site for name, site in _draw(model, batch).items() if not site["infer"].get("is_auxiliary")}
     with _runs(law, "the model", cause):
         p = sites(poutine.trace(model.model).get_trace(batch.x, batch.mask, **batch.known), observed=False)
     if p.keys() != q.keys():

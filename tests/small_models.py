@@ -105,6 +105,40 @@ class SharedScale(_Small):
             t.sample("z", self.posterior, t.at(g))
 
 
+class BayesianDecoder(_Small):
+    """W, b ~ N(0, I) once a data set;  z_t ~ p(z_t | z_{t-1});  x_t ~ p(x_t | W z_t + b)."""
+
+    def __init__(self, family: Any = rv.Normal, *, guide: Any = None) -> None:
+        super().__init__()
+        self.likelihood = rv.BayesianLinear(Z, X, family=family)
+        if guide is not None:  # one of pyro.infer.autoguide
+            self.shared_posterior = guide(self.shared)
+
+    def shared(self) -> None:
+        pyro.sample("w", self.likelihood.shared_law())
+
+    def generative(self, steps: rv.Steps) -> None:
+        w = steps.shared["w"]
+        for t in steps:
+            z = t.sample("z", self.prior, t.prev("z", self.z0))
+            t.sample("x", self.likelihood, z, t.hold(w))
+
+    def inference(self, steps: rv.Steps, x: Tensor) -> None:
+        g = self.encoder(x, steps.mask)
+        for t in steps:
+            t.sample("z", self.posterior, t.at(g))
+
+
+class GammaScale(BayesianDecoder):
+    """w ~ Gamma(2, 2) once a data set;  z_t ~ p(z_t | z_{t-1});  x_t ~ N(f(z_t), w^2)."""
+
+    def __init__(self, *, guide: Any = None) -> None:
+        super().__init__()
+        self.likelihood = rv.GammaNoise(Z, X, hidden=(H,))
+        if guide is not None:
+            self.shared_posterior = guide(self.shared)
+
+
 class Controlled(_Small):
     """z_t ~ p(z_t | z_{t-1});  x_t ~ p(x_t | z_t, u_t), the controls u_t known."""
 

@@ -9,7 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from pyro.contrib.gp.kernels import Matern32
+from pyro.infer.autoguide import AutoNormal
 from small_models import (
+    BayesianDecoder,
     ChainPrior,
     Controlled,
     FullNormal,
@@ -25,7 +28,7 @@ from small_models import (
     X,
     Z,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 import pyro_rvae as rv
 from pyro_rvae.priors import StandardNormal
@@ -142,6 +145,7 @@ def _supervised(base: Callable[[], rv.SequenceVAE], head: Any, data: str = "bina
 _deep: dict[str, Any] = {"features": (H,) * 3, "layers": 2}  # Chung et al. (2015)
 _IMAGE: dict[str, Any] = {"shape": (1, 4, 4), "channels": (4, 6)}
 _both: dict[str, Any] = {"recurrence": rv.Bidirectional}  # RVAE's non-causal decoder
+_residual = partial(rv.ResidualNormal, hidden=(H,))
 _zforcing = partial(rv.ZForcing, X, Z, H)
 
 PAPERS: dict[str, Case] = {
@@ -199,6 +203,13 @@ ZOO: dict[str, Case] = {
     "DMM-filter": Case(_dmm(posterior=rv.Normal, encoder=partial(rv.Forward, cell=rv.GRU))),
     "DMM-skip": Case(_dmm(skip_edges=True)),
     "DMM-skip-combiner": Case(_dmm(skip_edges=True, posterior=partial(rv.Combiner, hidden=H))),
+    "DMM-full": Case(_dmm(posterior=rv.FullNormal)),
+    "DMM-flow": Case(_dmm(posterior=partial(rv.Combiner, hidden=H, family=partial(rv.InverseAutoregressive, flows=2)))),
+    "DMM-residual": Case(_dmm(skip_edges=True, posterior=_residual)),
+    "VRNN-residual": Case(_vrnn(posterior=_residual)),
+    "VRNN-low-rank": Case(_vrnn(posterior=rv.LowRankNormal)),
+    "STORN-flow": Case(partial(rv.STORN, X, Z, H, posterior=rv.InverseAutoregressive)),
+    "gaps-low-rank": Case(partial(rv.STORN, X, Z, H, likelihood=rv.LowRankNormal, reader=_gaps()), "real gaps"),
     "RVAE-pointwise": Case(partial(rv.RVAE, X, Z, H, encoder=rv.Pointwise, recurrence=rv.RNN)),
     "normal": Case(_vrnn(likelihood=rv.Normal), "real"),
     "normal-fixed": Case(partial(rv.RVAE, X, Z, H, likelihood=partial(rv.Normal, scale=0.7)), "real"),
@@ -208,6 +219,9 @@ ZOO: dict[str, Case] = {
     "poisson": Case(_vrnn(likelihood=rv.Poisson), "counts"),
     "categorical": Case(_vrnn(x_dim=CHANNELS, likelihood=codes), "codes"),
     "autoregressive": Case(_dmm(likelihood=partial(rv.AutoregressiveBernoulli, hidden=10), skip_edges=True)),
+    "nade": Case(_vrnn(likelihood=partial(rv.NADE, hidden=10, order=range(X - 1, -1, -1)))),
+    "nade-previous": Case(partial(rv.DMM, X, Z, H, skip_edges=True, skip=nn.Identity, skip_dim=X, likelihood=partial(
+        rv.PreviousNADE, layers=(6,), hidden=10, channels=8, width=2))),
     "gaps-VRNN": Case(_vrnn(likelihood=rv.Normal, reader=_gaps()), "real gaps"),
     "gaps-DMM": Case(_dmm(skip_edges=True, reader=_gaps()), "gaps"),
     "gaps-STORN": Case(partial(rv.STORN, X, Z, H, likelihood=rv.Poisson), "counts gaps"),
@@ -255,9 +269,20 @@ ZOO: dict[str, Case] = {
     "MusicVAE-point": Case(partial(rv.MusicVAE, X, Z, H, every=2, **POINT)),
     "conditional-MusicVAE": conditional(rv.MusicVAE, every=2, conductor=rv.GRU, recurrence=rv.GRU),
     "standard-VRNN": Case(_vrnn(prior=StandardNormal)),
+    "vamp-VAE": Case(partial(rv.VAE, X, Z, H, prior=partial(rv.VampPrior, components=3, weighted=True)), "static"),
+    "vamp-VRAE": Case(partial(rv.VRAE, X, Z, H, prior=partial(rv.VampPrior, components=3, length=2))),
+    "mixture-VRAE": Case(partial(rv.VRAE, X, Z, H, prior=partial(rv.MixtureOfGaussians, components=3))),
+    "flow-VRNN": Case(_vrnn(prior=partial(rv.FlowPrior, layers=2))),
+    "AR1-DMM": Case(_dmm(transition=rv.AR1)),
     "shared": Case(SharedScale, "real"),
+    "bayesian": Case(partial(BayesianDecoder, guide=AutoNormal), "real"),
     "controls": Case(Controlled, known=("controls",)),
     "chain-prior": Case(ChainPrior, known=("controls",)),
+    "DMM-process": Case(_dmm(transition=partial(rv.GaussianProcess, lengthscale=(2.0, 3.0, 4.0)))),
+    "DMM-full-chain": Case(_dmm(posterior=rv.FullGaussianChain, transition=rv.LinearGaussian)),
+    "RVAE-dense": Case(partial(rv.RVAE, X, Z, H, posterior=partial(rv.DenseGaussian, longest=T + 2),
+                               prior=partial(rv.GaussianProcess, kernel=Matern32, jitter=0.01))),
+    "conditional-STORN-linear-Gaussian": conditional(rv.STORN, prior=rv.LinearGaussian),
     "labels": Case(Labelled, known=("labels",)),
     "two-loops": Case(TwoLoops),
     "slow-clock": Case(SlowClock),

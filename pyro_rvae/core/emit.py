@@ -34,7 +34,7 @@ def emit(steps: Steps, name: str, law: Any, value: Tensor | None, *, observed: b
     shape = torch.broadcast_shapes(law.batch_shape, (*steps.batch_shape, steps.length))
     law = law if law.batch_shape == shape else law.expand(shape)
     if observed and value is not None:
-        steps.check_support(law, name, value, present)
+        steps.check_support(law, name, value, present, mask=steps.mask)
     law = steps.law(law, name, observed, present, steps.mask).to_event(1)
     new = pyro.sample(name, law, obs=value, infer={"is_observed": observed})
     if value is not None and new is not value and new is not stated:

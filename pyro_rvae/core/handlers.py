@@ -280,6 +280,8 @@ def rsample_from(fn: Any, noise: Tensor) -> Tensor:
         return rsample_from(fn.base_dist, noise)
     if isinstance(fn, dist.Normal):
         return fn.loc + fn.scale * noise.to(fn.loc)
+    if hasattr(fn, "from_noise"):  # a law that says itself how it is drawn from as much noise as it has elements
+        return fn.from_noise(noise)  # type: ignore[no-any-return]
     if isinstance(fn, dist.MultivariateNormal):
         return fn.loc + (fn.scale_tril @ noise.to(fn.loc).unsqueeze(-1)).squeeze(-1)
     if isinstance(fn, dist.Delta):

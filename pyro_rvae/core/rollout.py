@@ -12,7 +12,7 @@ from torch import Tensor
 from ..distributions import Conditional
 from .emit import check_law, emit_drawn
 from .handlers import Site, noise_source, peek, rsample_from
-from .verbs import OneStep, Via, same, unsampled
+from .verbs import OneStep, Via, reads_path, refuse_gaps, same, unsampled
 
 if TYPE_CHECKING:
     from .steps import Steps
@@ -44,7 +44,8 @@ class Probe(_Tight):
     def __init__(self, steps: Steps) -> None:
         super().__init__(steps, {})
         self._asked: dict[int, tuple[str, Tensor]] = {}  # by identity: the values that prev handed out
-        self.paths: set[str] = set()
+        self.paths: dict[str, int] = {}  # sites whose path is drawn at once, and their widths
+        self._waits = False
 
     @property
     def sequential(self) -> bool:
@@ -52,7 +53,7 @@ class Probe(_Tight):
         for name, _ in self._asked.values():
             if name not in self.sites and self.steps.known(name) is None:
                 raise unsampled(name)
-        waits = any(self.known_until(name) < self.steps.length for name, _ in self._asked.values())
+        waits = self._waits or any(self.known_until(n) < self.steps.length for n, _ in self._asked.values())
         return waits or any(0 < self.known_until(name) < self.steps.length for name in self.sites)
 
     def at(self, sequence: Tensor, via: Via = same) -> Tensor:
@@ -69,35 +70,40 @@ class Probe(_Tight):
         self.sites[name] = site = peek(name, self.steps.data.get(name))
         if site.value is not None:
             self._check_length(name, site.value)
+            if reads_path(conditional) and site.observed:
+                refuse_gaps(name, conditional, self.steps.gaps(site.value)[1])
             return site.value[..., 0, :]
-        fn = _first_law(name, conditional, inputs)
+        fn = self._first_law(name, conditional, inputs)
         check_law(fn, name)
         if fn.has_enumerate_support:
             peek(name, discrete=True)  # enumeration is refused, as it needs a site a step
         asked = self._asked.get(id(inputs[0])) if inputs else None
-        if hasattr(conditional, "draw_path") and asked is not None and asked[0] == name:
-            del self._asked[id(inputs[0])]  # drawn with its whole path at once: no step waits for it
-            self.paths.add(name)
+        if hasattr(conditional, "draw_path") and (reads_path(conditional) or asked is not None and asked[0] == name):
+            if not reads_path(conditional):
+                del self._asked[id(inputs[0])]  # drawn with its whole path at once: no step waits for it
+            self.paths[name] = fn.event_shape[-1]
+        elif reads_path(conditional):
+            self._waits = True
         shape = torch.broadcast_shapes(fn.batch_shape, self.steps.batch_shape)
         like = self.steps.like
         return torch.zeros(*shape, *fn.event_shape, device=like.device, dtype=_dtype(fn, like))
+
+    def _first_law(self, name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Any:
+        try:
+            return self.law(name, conditional, inputs, None)
+        except TypeError as error:
+            if inputs:
+                raise
+            raise TypeError(f"site {name!r}: this model gives the part no inputs, and {type(conditional).__name__} "
+                            f"could not be called without ({error}). A part that needs the state fits a model that "
+                            f"passes it (VRNN, DMM); a Family, or a callable that ignores its inputs, fits here."
+                            ) from error
 
     def _check_length(self, name: str, value: Tensor) -> None:
         if value.shape[-2] < self.steps.length and name not in self.steps.data:
             raise RuntimeError(f"a handler fixes the first {value.shape[-2]} of {self.steps.length} steps of site "
                                f"{name!r}; the vectorised form takes a known beginning from the argument x with a "
                                f"longer size=(B, T), or from `with given({name}=...)`. Or use `explicit()`.")
-
-
-def _first_law(name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Any:
-    if inputs:
-        return conditional(*inputs)
-    try:
-        return conditional()
-    except TypeError as error:
-        raise TypeError(f"site {name!r}: this model gives the part no inputs, and {type(conditional).__name__} could "
-                        f"not be called without ({error}). A part that needs the state fits a model that passes it "
-                        f"(VRNN, DMM); a Family, or a callable that ignores its inputs, fits here.") from error
 
 
 def _dtype(fn: Any, like: Tensor) -> torch.dtype:
@@ -160,22 +166,28 @@ class Rollout(_Tight):
             value = self.unbind(("value", name), lambda: self.sites[name].value)[self.t]  # type: ignore[arg-type,return-value]
             if known == self.steps.length:
                 return value
+            if reads_path(conditional):  # what follows is conditioned on all that is known
+                self.recorded.setdefault(name, []).append(self.law(name, conditional, inputs, self.before(name)))
         else:
             value = self.draw(name, conditional, inputs)
         self.drawn.setdefault(name, []).append(value)
         return value
 
+    def before(self, name: str) -> Tensor | None:
+        return self.drawn[name][-1] if self.t else None
+
     def draw(self, name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Tensor:
         if isinstance(conditional, Conditional) and type(conditional).forward is Conditional.forward:
-            raw = conditional.params(*inputs)
-            self.recorded.setdefault(name, []).append(raw)
-            self.family[name] = family = conditional.family
+            raw, family = conditional.params(*inputs), conditional.family
             direct: Any = _direct_draw(family)
-            if direct is not None:
+            fn = family(raw) if direct is None else None
+            if not hasattr(fn, "stacked"):
+                self.family[name] = family
+            self.recorded.setdefault(name, []).append(fn if hasattr(fn, "stacked") else raw)
+            if fn is None:
                 return direct(raw, self.noise(name, raw.shape[:-1], family.dim))  # type: ignore[attr-defined]
-            fn = family(raw)
         else:
-            fn = conditional(*inputs)
+            fn = self.law(name, conditional, inputs, self.before(name))
             self.recorded.setdefault(name, []).append(fn)
         shape = torch.broadcast_shapes(fn.batch_shape, self.steps.batch_shape)
         source = noise_source()
@@ -201,7 +213,7 @@ class Rollout(_Tight):
             self.values[name] = torch.stack(torch.broadcast_tensors(*drawn), -2)
             recorded = self.recorded[name]
             if len(recorded) == self.steps.length:
-                law = _stack_laws(recorded, self.family.get(name))
+                law = _stack_laws(recorded, self.family.get(name), self.values[name])
                 if law is not None:
                     self.laws[name] = law
 
@@ -221,10 +233,15 @@ def _direct_draw(family: Any) -> Any:
     return family.rsample if draws is not None and laws is not None and draws <= laws else None
 
 
-def _stack_laws(recorded: list[Any], family: Any) -> Any:
-    """The laws of the steps as one batched distribution; None where only the conditional itself can tell."""
+def _stack_laws(recorded: list[Any], family: Any, values: Tensor) -> Any:
+    """The laws of the steps as one batched distribution; None where only the conditional itself can tell.
+
+    Laws with ``stacked(laws, values)`` say it themselves: those that know the density of what they have drawn.
+    """
     if family is not None:
         return family(torch.stack(torch.broadcast_tensors(*recorded), -2))
+    if hasattr(recorded[0], "stacked"):
+        return recorded[0].stacked(recorded, values)
     bases = [getattr(fn, "base_dist", None) for fn in recorded]
     if all(type(fn) is dist.Independent for fn in recorded) and all(type(b) is dist.Normal for b in bases):
         loc, scale = (torch.stack(torch.broadcast_tensors(*(getattr(b, p) for b in bases)), -2)

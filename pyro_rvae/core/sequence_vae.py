@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from itertools import count
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
+from pyro.infer.autoguide import AutoGuide
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 from torch.distributions import biject_to
@@ -55,6 +57,15 @@ def register(module: nn.Module) -> None:
                 raise RuntimeError(f"a handler (lift, substitute) replaced parameter {key!r}, which a network of "
                                    f"{type(module).__name__} holds: it would have no effect, in either form. A weight "
                                    f"with a prior is drawn in `shared`.")
+
+
+def _apart(program: Any) -> Any:
+    """Where an AutoGuide keeps its parameters to itself.
+
+    By its own names in Pyro's store ("AutoNormal.locs.w") two models would train one guide between them; they are
+    parameters of the model, and registered under its name.
+    """
+    return pyro.get_param_store().scope() if isinstance(program, AutoGuide) else nullcontext()
 
 
 class _Finished(type):
@@ -151,7 +162,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
 
         A body reads a value as ``t.hold(steps.shared[name])``: a vector (a scalar site is a vector of one number),
         which hold lines up with sequences and steps, also when many particles are drawn at once.
-        The guide of these sites is ``self.shared_posterior``: a mean-field Normal unless ``__init__`` sets another.
+        The guide of these sites is ``self.shared_posterior``: a mean-field Normal unless ``__init__`` sets another
+        (``AutoNormal(self.shared)``, any of ``pyro.infer.autoguide``, or your own).
         """
 
     # ------------------------------------------------------------------------------------------ final
@@ -211,12 +223,18 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                 x_dim first; if it has arguments ``likelihood``, ``reader`` and ``context`` they are chosen for it
                 (a context where the data have controls; for labels pass ``rv.Context.for_data(data)``), and
                 ``longest``, the frames of the longest sequence, is told to it.
+
+        Raises:
+            ValueError: the likelihood is a law of other kinds of data (``rv.distributions.fit``
+                has the table).
         """
-        from ..distributions import family_for  # here: the one place where a model meets data
+        from ..distributions import check_fit, family_for, reader_with_flags  # here: where a model meets data
         from ..nn import Context
 
         family = family_for(data.kind, data.classes)
-        reader = family(data.x_dim).reader(missing=True) if data.missing else None
+        given = parts.get("likelihood", family)
+        check_fit(given, data.kind, cls.__name__)
+        reader = reader_with_flags(given, family, data.x_dim) if data.missing else None
         accepted = inspect.signature(cls).parameters
         any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
         context = Context.for_data(data, labels=False) if data.controls is not None else None
@@ -227,11 +245,16 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             parts.setdefault("longest", int(data.lengths.max()))
         model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
         likelihood: Any = getattr(model, "likelihood", None)
+        check_fit(likelihood, data.kind, cls.__name__)
         if hasattr(likelihood, "set_bias") and hasattr(likelihood.family, "bias"):
             raw = likelihood.family.bias(data.values)
             if raw is not None:
                 likelihood.set_bias(raw)
         model.transform, model.num_sequences = data.transform, len(data)
+        for part in model.modules():
+            start: Any = getattr(part, "start_from", None)  # of one that begins at examples (a VampPrior)
+            if start is not None:
+                start(list(data), model.read)
         return model
 
     # ------------------------------------------------------------------------------------------ inside
@@ -240,6 +263,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             self.reader = _Fill()
         if type(self).shared is not SequenceVAE.shared and not hasattr(self, "shared_posterior"):
             self.shared_posterior = SharedPosterior(self.shared)
+        elif isinstance(getattr(self, "shared_posterior", None), AutoGuide):
+            with poutine.block(), forked(), _apart(self.shared_posterior):  # it builds its parameters at its first call
+                self.shared_posterior()
 
     def _steps(self, length: int, data: dict[str, Tensor | None], mask: Tensor | None, controls: Tensor | None,
                labels: Tensor | None, shared: dict[str, Tensor]) -> Steps:
@@ -250,11 +276,17 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                      like=next(self.parameters(), None), context=context, summed_out=self.summed_out,
                      training=self.training)
 
+    def _shared_sites(self) -> dict[str, Any]:
+        """The sites of :meth:`shared`, drawn once from their priors."""
+        with poutine.block(), forked():
+            return sites(poutine.trace(self.shared).get_trace())
+
     def _shared(self, program: Any, batch: int) -> dict[str, Tensor]:
         """Run what is drawn once a data set, scaled by B/N so that a minibatch carries its share of it."""
         if type(self).shared is SequenceVAE.shared:
             return {}
-        with poutine.trace() as trace, poutine.scale(scale=batch / (self.num_sequences or batch)):
+        scale = batch / (self.num_sequences or batch)
+        with poutine.trace() as trace, poutine.scale(scale=scale), _apart(program):
             program()
         return {name: site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1)
                 for name, site in sites(trace.trace).items()}

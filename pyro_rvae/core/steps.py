@@ -254,7 +254,8 @@ class Steps:
         return torch.where(present, value, torch.zeros_like(value)), present
 
     def check_support(self, fn: Any, name: str, value: Tensor, present: Tensor | None,
-                      step: int | None = None) -> None:
+                      step: int | None = None, mask: Tensor | None = None) -> None:
+        """Refuse observed values outside the support of their law, in no gap and under no padding."""
         if trust() is not None or value.device.type == "meta":
             return
         support = getattr(fn, "support", None)
@@ -263,6 +264,8 @@ class Steps:
                              f"x.to(torch.get_default_dtype()).")
         element = getattr(support, "base_constraint", None)
         good = (element or support).check(value) if support is not None else None
+        if good is not None and mask is not None:
+            good = good | ~(mask.unsqueeze(-1) if good.dim() == value.dim() else mask)
         if good is None or bool(good.all()):
             return
         if present is not None and good.shape == present.shape and bool((good | ~present).all()):

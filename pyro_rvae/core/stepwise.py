@@ -8,7 +8,7 @@ import pyro
 from torch import Tensor
 
 from .emit import check_law
-from .verbs import OneStep, Via, same, unsampled
+from .verbs import OneStep, Via, refuse_gaps, same, unsampled
 
 if TYPE_CHECKING:
     from .steps import Steps
@@ -53,11 +53,13 @@ class ExplicitStep(OneStep):
         return value.dim() - 1 > len(self.steps.batch_shape)
 
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
-        fn = conditional(*inputs)
+        fn = self.law(name, conditional, inputs, self.drawn[name][-1] if self.t else None)
         check_law(fn, name)
         obs, present = self._observation(name)
+        refuse_gaps(name, conditional, present)
+        mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
         if obs is not None:
-            self.steps.check_support(fn, name, obs, present, self.t)
+            self.steps.check_support(fn, name, obs, present, self.t, mask)
         infer: dict[str, Any] = {}
         if name in self.steps.summed_out and obs is None:
             if self.steps.inferring:
@@ -66,7 +68,6 @@ class ExplicitStep(OneStep):
             # and no mask: a law sums to one in the padding, a masked one to K
             infer = {"enumerate": "parallel", "summed_out": True}
         else:
-            mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
             fn = self.steps.law(fn, name, obs is not None, present, mask)
         value = pyro.sample(f"{name}_{self.t}", fn, obs=obs, infer=infer)
         if not value.dim():  # one value only: Pyro has squeezed it

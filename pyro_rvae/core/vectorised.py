@@ -11,7 +11,7 @@ from ..nn import concat
 from .emit import emit, emit_drawn
 from .handlers import noise_source, rsample_from
 from .rollout import Probe, Rollout
-from .verbs import Step, Via, same, shift
+from .verbs import Step, Via, all_laws, same, shift
 
 if TYPE_CHECKING:
     from .steps import Steps
@@ -58,13 +58,13 @@ class AllSteps(Step):
             if law is None:
                 for part in (conditional, *self._vias):
                     _refuse_dropout(part, name)
-                law = conditional(*inputs)
+                law = all_laws(conditional, self.drawn[name], inputs)
             return emit_drawn(self.steps, name, law, self.drawn[name])
         if site.value is not None:
             value, present = self.steps.gaps(site.value) if site.observed else (site.value, None)
-            return emit(self.steps, name, conditional(*inputs), value, observed=site.observed, present=present,
-                        stated=site.value)
-        if inputs and isinstance(inputs[0], _Pending):
+            return emit(self.steps, name, all_laws(conditional, value, inputs), value, observed=site.observed,
+                        present=present, stated=site.value)
+        if name in self.probe.paths:
             value, law = self._draw_path(name, conditional, inputs)
             return emit(self.steps, name, law, value, observed=False)
         law, source = conditional(*inputs), noise_source()
@@ -75,14 +75,15 @@ class AllSteps(Step):
         return emit(self.steps, name, law, rsample_from(law, noise), observed=False)
 
     def _draw_path(self, name: str, conditional: Any, inputs: tuple[Any, ...]) -> tuple[Tensor, Any]:
-        init, steps = inputs[0].init, self.steps
-        lead = torch.broadcast_shapes(steps.batch_shape, *(i.shape[:-2] for i in inputs[1:]))
-        shape, source = torch.Size([*lead, init.shape[-1]]), noise_source()
+        given = [i.init if isinstance(i, _Pending) else i for i in inputs]
+        steps, source, dim = self.steps, noise_source(), self.probe.paths[name]
+        lead = torch.broadcast_shapes(steps.batch_shape,
+                                      *(i.shape[:-2] for i in inputs if not isinstance(i, _Pending)))
         if source is not None:
-            noise = source.path(name, steps.length, shape).to(steps.like)
+            noise = source.path(name, steps.length, torch.Size([*lead, dim])).to(steps.like)
         else:
-            noise = torch.randn(*lead, steps.length, init.shape[-1], dtype=steps.like.dtype, device=steps.like.device)
-        return conditional.draw_path(init, *inputs[1:], noise=noise)  # type: ignore[no-any-return]
+            noise = torch.randn(*lead, steps.length, dim, dtype=steps.like.dtype, device=steps.like.device)
+        return conditional.draw_path(*given, noise=noise)  # type: ignore[no-any-return]
 
 
 class _Pending:

@@ -13,7 +13,7 @@ from ..nn import concat
 if TYPE_CHECKING:
     from .steps import Steps
 
-__all__ = ["OneStep", "Step", "Via", "same", "shift", "unsampled"]
+__all__ = ["OneStep", "Step", "Via", "all_laws", "reads_path", "refuse_gaps", "same", "shift", "unsampled"]
 
 Via = Callable[[Tensor], Tensor]
 
@@ -26,6 +26,23 @@ def shift(sequence: Tensor, init: Tensor) -> Tensor:
     """The sequence one step later: ``init (..., d)`` first, the last value dropped."""
     first = init.unsqueeze(-2).expand(*sequence.shape[:-2], 1, sequence.shape[-1])
     return torch.cat([first, sequence[..., :-1, :]], -2)
+
+
+def reads_path(conditional: Any) -> bool:
+    """Whether a conditional's condition is the whole past of its own site (see :class:`~pyro_rvae.PathLaw`)."""
+    return bool(getattr(conditional, "reads_path", False))
+
+
+def all_laws(conditional: Any, path: Tensor, inputs: tuple[Tensor, ...]) -> Any:
+    """The laws of all steps of a site, whose path is known."""
+    return conditional(path, *inputs) if reads_path(conditional) else conditional(*inputs)
+
+
+def refuse_gaps(name: str, conditional: Any, present: Tensor | None) -> None:
+    """A law over the path needs all of the past."""
+    if present is not None and reads_path(conditional):
+        raise ValueError(f"site {name!r} has missing elements, and {type(conditional).__name__}, a law over the whole "
+                         "path, would condition on them: use a likelihood of each step.")
 
 
 class Step:
@@ -63,9 +80,17 @@ class OneStep(Step):
     def __init__(self, steps: Steps) -> None:
         self.steps, self.t = steps, 0
         self.state: dict[str, Any] = {}  # of each recurrence
+        self._states: dict[str, Any] = {}  # of each law over a path
 
     def hold(self, value: Tensor) -> Tensor:
         return value
+
+    def law(self, name: str, conditional: Any, inputs: tuple[Tensor, ...], before: Tensor | None) -> Any:
+        """The law of this step of a site, ``before`` being its value at the step before (``None`` at the start)."""
+        if not reads_path(conditional):
+            return conditional(*inputs)
+        law, self._states[name] = conditional.step(before, *inputs, state=self._states.get(name))
+        return law
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
         u = concat(inputs)

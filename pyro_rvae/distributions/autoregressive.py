@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import pyro.distributions as dist
 import torch
@@ -60,19 +60,36 @@ class AutoregressiveBernoulli(Family):
     def forward(self, params: Tensor) -> dist.TorchDistribution:
         return MaskedBernoulli(self, params)
 
+    def draw(self, params: Tensor) -> Tensor:
+        """A frame ``(..., dim)`` for each row of raw parameters, by ``dim`` passes."""
+        x = params.new_zeros(*params.shape[:-1], self.dim)
+        for i in range(self.dim):
+            x[..., i] = torch.bernoulli(self.logits(x, params)[..., i].sigmoid())
+        return x
+
     def bias(self, values: Tensor) -> Tensor:
         marginal = Bernoulli(self.dim).bias(values)
         return torch.cat([marginal.new_zeros(self.hidden), marginal])
 
 
+class Ordered(Protocol):
+    """A family whose elements are drawn one after the other."""
+
+    dim: int
+
+    def logits(self, x: Tensor, params: Tensor) -> Tensor: ...
+
+    def draw(self, params: Tensor) -> Tensor: ...
+
+
 class MaskedBernoulli(dist.TorchDistribution):
-    """The distribution of one frame under :class:`AutoregressiveBernoulli`, given raw parameters ``(..., P)``."""
+    """One frame under an :class:`AutoregressiveBernoulli` or a :class:`~pyro_rvae.NADE`, given raw parameters."""
 
     arg_constraints: dict[str, Any] = {}
     support = constraints.independent(constraints.boolean, 1)
     has_rsample = False
 
-    def __init__(self, family: AutoregressiveBernoulli, params: Tensor) -> None:
+    def __init__(self, family: Ordered, params: Tensor) -> None:
         self.family, self.params = family, params
         super().__init__(params.shape[:-1], torch.Size([family.dim]), validate_args=False)
 
@@ -86,7 +103,4 @@ class MaskedBernoulli(dist.TorchDistribution):
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         with torch.no_grad():
-            x = self.params.new_zeros(*sample_shape, *self.batch_shape, self.family.dim)
-            for i in range(self.family.dim):
-                x[..., i] = torch.bernoulli(self.family.logits(x, self.params)[..., i].sigmoid())
-            return x
+            return self.family.draw(self.params.expand(*sample_shape, *self.params.shape))

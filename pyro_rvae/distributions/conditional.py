@@ -14,8 +14,7 @@ from torch.nn.functional import softplus
 from ..nn import MLP, Encoder, concat, is_recipe, linear_scan
 from .families import MIN_SCALE, Family, Normal
 
-__all__ = ["Combiner", "Conditional", "GaussianChain", "MeanField", "ResidualNormal", "conditional",
-           "mean_of"]
+__all__ = ["Combiner", "Conditional", "GaussianChain", "MeanField", "conditional"]
 
 ConditionalPart = nn.Module | Family | Callable[..., Any]
 
@@ -81,7 +80,21 @@ def conditional(part: ConditionalPart, in_dim: int, dim: int, *, hidden: Sequenc
     if isinstance(part, Encoder) or not callable(part):
         raise TypeError(f"expected a conditional (a callable that returns a distribution) or a Family, "
                         f"got {type(part).__name__}.")
+    _check_built(part, in_dim, dim)
     return part
+
+
+def _check_built(part: Any, in_dim: int, dim: int) -> None:
+    """Refuse a part of this library that was built for other widths than the model's."""
+    if not type(part).__module__.startswith(__name__.partition(".")[0] + "."):
+        return
+    name, width = type(part).__name__, getattr(part, "dim", dim)
+    if width != dim:
+        raise ValueError(f"this {name} was built for {width} elements, the model needs {dim}; build it so, or pass its "
+                         "class.")
+    if getattr(part, "in_dim", 0) not in (0, in_dim):  # 0: it reads nothing
+        raise ValueError(f"this {name} was built to read {part.in_dim} numbers, the model passes {in_dim}; build it "
+                         "so, or pass its class.")
 
 
 class Unconditional(nn.Module):
@@ -110,15 +123,17 @@ class Combiner(nn.Module):
         in_dim: width of ``z_{t-1}`` (first) and the features together.
         dim: width of the latent.
         hidden: width of ``h``.
+        family: the Family (class or partial) whose raw parameters are a linear map of ``h``.
     """
 
     reads_previous = True
 
-    def __init__(self, in_dim: int, dim: int, *, hidden: int = 200) -> None:
+    def __init__(self, in_dim: int, dim: int, *, hidden: int = 200, family: Callable[[int], Family] = Normal) -> None:
         super().__init__()
         _need_features(self, in_dim, dim)
         self.latent, self.features = nn.Linear(dim, hidden), nn.Linear(in_dim - dim, hidden)
-        self.output, self.family = nn.Linear(hidden, 2 * dim), Normal(dim)
+        self.family = family(dim)
+        self.output = nn.Linear(hidden, self.family.num_params)
 
     def params(self, z: Tensor, *features: Tensor) -> Tensor:
         raw = self.output(0.5 * (torch.tanh(self.latent(z)) + self.features(concat(features))))
@@ -202,47 +217,6 @@ class MeanField(nn.Module):
         """All steps from standard noise ``(..., T, dim)``, with their law."""
         raw = self.given_features.params(*features)
         return self.family.rsample(raw, noise), self.family(raw)
-
-
-class ResidualNormal(Conditional):
-    """q(z_t | ...) = N(m + loc, s^2): m is the prior's mean, and a network of the other inputs gives loc and s.
-
-    Where the network gives loc = 0 the mean is the prior's, so q has only to learn what x adds to it.
-    Source: Fraccaro, Sønderby, Paquet & Winther (2016), arXiv:1605.07571, section 3 and algorithm 1.
-
-    Arguments:
-        in_dim: width of the prior's mean (first, ``dim`` numbers) and the other inputs together.
-        dim: width of the latent.
-        hidden: widths of the hidden layers.
-        dropout: probability on them.
-    """
-
-    reads_prior_mean = True  # a model that has such a mean passes it first
-
-    def __init__(self, in_dim: int, dim: int, *, hidden: Sequence[int] = (128,), dropout: float = 0.0) -> None:
-        if in_dim <= dim:
-            raise ValueError(f"ResidualNormal reads the prior's mean, {dim} wide, and other inputs beside it; the "
-                             f"model passes {in_dim} numbers in all.")
-        super().__init__(MLP(in_dim - dim, 2 * dim, hidden=hidden, dropout=dropout), Normal(dim))
-
-    def params(self, *inputs: Tensor) -> Tensor:
-        loc, rho = super().params(*inputs[1:]).chunk(2, -1)
-        return concat([inputs[0] + loc, rho])
-
-
-def mean_of(prior: Callable[..., Any], *inputs: Tensor) -> Tensor:
-    """The mean of what ``prior(*inputs)`` returns.
-
-    Raises:
-        TypeError: its distribution has none.
-    """
-    law = prior(*inputs)
-    try:
-        return law.mean  # type: ignore[no-any-return]
-    except (AttributeError, NotImplementedError) as error:
-        name = type(getattr(law, "base_dist", law)).__name__
-        raise TypeError(f"the posterior is centred on the prior's mean, and {name} has none; pass another prior, or a "
-                        "posterior that does not read it (rv.Normal).") from error
 
 
 def _need_features(part: nn.Module, in_dim: int, dim: int) -> None:

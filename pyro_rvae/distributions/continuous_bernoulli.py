@@ -92,6 +92,8 @@ class ContinuousBernoulli(Family):
     values from 0 to 1 (others are refused). Source: Loaiza-Ganem & Cunningham (2019), arXiv:1907.06845.
     """
 
+    kinds = ("real",)
+
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim)
 

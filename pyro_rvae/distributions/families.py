@@ -44,7 +44,7 @@ class Family(nn.Module):
     standard normal noise of shape ``(..., dim)``: the loop over time then builds no distribution at each step.
     """
 
-    kind: ClassVar[str] = "real"  # the data it is a likelihood of: binary, real, counts or categories
+    kind: ClassVar[str] = "real"  # the data it is a likelihood of: binary, real, counts or categories (see fit.py)
 
     init_arguments: tuple[tuple[Any, ...], dict[str, Any]]
 

@@ -60,10 +60,13 @@ class _MarginalNormal(dist.TorchDistribution):
         return self.base.expand(self.batch_shape).sample(sample_shape)  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        both = (self.present.unsqueeze(-1) & self.present.unsqueeze(-2)).to(value.dtype)
+        # Rows of the Cholesky factor, and not of the covariance, in which half of the digits are lost.
         absent = (~self.present).to(value.dtype)
-        covariance = self.base.covariance_matrix * both + torch.diag_embed(absent)
-        difference = torch.where(self.present, value - self.base.loc, 0.0)
-        zero = torch.zeros_like(difference)
-        log_prob = dist.MultivariateNormal(zero, covariance, validate_args=False).log_prob(difference)
-        return log_prob + 0.5 * math.log(2 * math.pi) * absent.sum(-1)  # type: ignore[no-any-return]
+        rows = self.base.scale_tril * self.present.unsqueeze(-1)
+        rows = torch.cat([rows, torch.diag_embed(absent).expand_as(rows)], -1)
+        upper = torch.linalg.qr(rows.mT)[1]  # R^T R is the covariance of the present elements, and 1 for the others
+        difference = torch.where(self.present, value - self.base.loc, 0.0).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(upper.mT, difference, upper=False).squeeze(-1)
+        log_det = upper.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+        count = value.shape[-1] - absent.sum(-1)
+        return -0.5 * (white.square().sum(-1) + math.log(2 * math.pi) * count) - log_det  # type: ignore[no-any-return]

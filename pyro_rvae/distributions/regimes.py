@@ -43,6 +43,7 @@ class SwitchingNormal(Conditional):
     """
 
     reads_previous = True
+    reads_regime = True  # which stands first
 
     def __init__(self, in_dim: int, dim: int, *, modes: int) -> None:
         if in_dim < modes + dim:

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
+from torch.distributions import biject_to, constraints
 
 from ..core import SequenceVAE
 from ..core.contexts import unregistered
@@ -24,6 +26,20 @@ def count_frames(x: Tensor, mask: Tensor | None, *, static: bool = False) -> Ten
         return mask.sum()
     # filled, not copied: a copy from the host would wait for the device
     return torch.full((), x.shape[0] if static else x.shape[0] * x.shape[1], dtype=torch.long, device=x.device)
+
+
+def _check_shared(model: SequenceVAE, elbo: ELBO) -> None:
+    """Refuse a bound that would be wrong: Pyro's analytic KL leaves out the Jacobian of an AutoGuide."""
+    guide = getattr(model, "shared_posterior", None)
+    if not (isinstance(elbo, TraceMeanField_ELBO) and isinstance(guide, AutoGuide)):
+        return
+    plain = biject_to(constraints.real)
+    for name, site in model._shared_sites().items():
+        bijection = biject_to(site["fn"].support)
+        if getattr(bijection, "base_transform", bijection) != plain:
+            raise ValueError(f"TraceMeanField_ELBO leaves out the Jacobian of {type(guide).__name__} at the shared "
+                             f"site {name!r}, whose support is not the whole line, so its bound would be wrong: use "
+                             "Trace_ELBO, or the default shared_posterior.")
 
 
 class Loss(nn.Module):
@@ -57,6 +73,7 @@ class Loss(nn.Module):
             got = f"the class {penalty.__name__}" if isinstance(penalty, type) else type(penalty).__name__
             raise TypeError("Loss: penalty must be a function of (model, x, mask, **known) that gives nats, such as "
                             f"rv.Contractive(0.1), or None; got {got}.")
+        _check_shared(model, elbo)
         self.model, self.elbo, self.penalty = model, elbo, penalty
 
     def forward(self, x: Tensor, mask: Tensor | None = None, **known: Any) -> Tensor:

@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 from ..core import SequenceVAE
 from ..core.checks import check_count
 from ..core.contexts import unregistered
-from ..core.traces import guide_trace, in_batch, replayed, sites
+from ..core.traces import guide_trace, in_batch, is_point, replayed, sites
 from ..data import Batch
 
 __all__ = ["Terms", "measure", "traces"]
@@ -80,6 +80,8 @@ def _density(site: Any, size: int) -> Tensor:
 
 
 def _formula(guide: Any, program: Any) -> Tensor | None:
+    if is_point(guide) and not in_batch(guide):  # of an AutoGuide: Pyro's formula leaves its Jacobian out
+        return None
     try:
         return kl_divergence(guide["fn"], program["fn"])
     except NotImplementedError:

@@ -140,8 +140,8 @@ class VariationalAttention(SequenceVAE):
         check_summary(self, self.encoder)
         out_dim = self.recurrence.out_dim
         self.attention = build(attention, out_dim, self.encoder.out_dim, h_dim, kind=Attention, what="attention")
-        self.prior_v = conditional(without_previous(self, "prior_v", prior_v, "nothing"), 0, z_dim)
-        posterior_v = without_previous(self, "posterior_v", posterior_v, "the encoder's summary")
+        self.prior_v = conditional(without_previous(self, "prior_v", prior_v, "nothing", once=True), 0, z_dim)
+        posterior_v = without_previous(self, "posterior_v", posterior_v, "the encoder's summary", once=True)
         self.posterior_v = conditional(posterior_v, self.encoder.out_dim, z_dim, hidden=(h_dim,))
         self.prior = conditional(without_previous(self, "prior", prior, "h_t"), out_dim, z_dim, hidden=(h_dim,))
         posterior = without_previous(self, "posterior", posterior, "c_t")

@@ -61,7 +61,7 @@ class DSAE(SequenceVAE):
         self.reader = reader_for(reader, likelihood, x_dim)
         self.context, given = context, context_width(context)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
-        self.prior_v = conditional(without_previous(self, "prior_v", prior_v, "nothing"), 0, v_dim)
+        self.prior_v = conditional(without_previous(self, "prior_v", prior_v, "nothing", once=True), 0, v_dim)
         self.recurrence = build(recurrence, z_dim + given, h_dim, kind=Causal, what="recurrence")
         prior = without_previous(self, "prior", prior, "h_t")
         self.prior = conditional(prior, self.recurrence.out_dim, z_dim, hidden=(h_dim,))
@@ -72,7 +72,7 @@ class DSAE(SequenceVAE):
         seen = self.reader.out_dim + given
         self.static_encoder = build(static_encoder, seen, h_dim, kind=Encoder, what="static_encoder")
         check_summary(self, self.static_encoder)
-        posterior_v = without_previous(self, "posterior_v", posterior_v, "the encoder's summary")
+        posterior_v = without_previous(self, "posterior_v", posterior_v, "the encoder's summary", once=True)
         self.posterior_v = conditional(posterior_v, self.static_encoder.out_dim, v_dim, hidden=(h_dim,))
         encoder = encoder or (Bidirectional if full else Pointwise)
         self.encoder = build(encoder, seen + (v_dim if full else 0), h_dim, kind=Encoder, what="encoder")

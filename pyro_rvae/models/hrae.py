@@ -164,14 +164,14 @@ class MusicVAE(SequenceVAE):
         seen = self.reader.out_dim
         self.feedback = build(feedback or nn.Identity, seen)
         self.x0 = first_frame(self.feedback, seen)
-        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
+        self.prior = conditional(without_previous(self, "prior", prior, "nothing", once=True), 0, z_dim)
         self.conductor = build(conductor, z_dim, h_dim, kind=Causal, what="conductor")
         self.recurrence = build(recurrence, seen + self.conductor.out_dim + given, h_dim, kind=Causal,
                                 what="recurrence")
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
         self.encoder = build(encoder, seen + given, h_dim, kind=Encoder, what="encoder")
         check_summary(self, self.encoder)
-        posterior = without_previous(self, "posterior", posterior, "the encoder's summary")
+        posterior = without_previous(self, "posterior", posterior, "the encoder's summary", once=True)
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

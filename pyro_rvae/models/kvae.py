@@ -75,7 +75,7 @@ class KVAE(SequenceVAE):
             self.register_buffer("a0", torch.zeros(a_dim))
         self.likelihood = conditional(likelihood, a_dim, x_dim, hidden=(h_dim,), dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
-        posterior = without_previous(self, "posterior", posterior, "g_t")
+        posterior = without_previous(self, "posterior", posterior, "g_t", once=True)
         self.posterior = conditional(posterior, self.encoder.out_dim, a_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:

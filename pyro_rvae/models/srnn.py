@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Steps, shift
 from ..distributions import Bernoulli, Normal, ResidualNormal, conditional, mean_of
 from ..nn import LSTM, Backward, Causal, Encoder, Pointwise, build, concat
-from .parts import check_widths, context_width, reader_for, reads_prior_mean, without_prior_mean
+from .parts import check_widths, context_width, reader_for, reads_prior_mean, reads_start, start_for, without_prior_mean
 
 __all__ = ["SRNN"]
 
@@ -32,7 +32,8 @@ class SRNN(SequenceVAE):
         x_dim: width of a frame.
         z_dim: width of a latent.
         h_dim: width of ``d_t``, of the encoder and of hidden layers.
-        transition: p(z_t | ...), called with ``(z_{t-1}, d_t)``; a conditional, class or Family.
+        transition: p(z_t | ...), called with ``(z_{t-1}, d_t)``; a conditional, class or Family. One with
+            ``reads_start`` (``rv.AR1``) is told behind ``z_{t-1}`` which step is the first.
         likelihood: p(x_t | ...), called with ``(z_t, d_t)``.
         posterior: q(z_t | ...), called with ``(z_{t-1}, a_t)``, and with the prior's mean in front where it has
             ``reads_prior_mean`` (ResidualNormal, the default).
@@ -61,7 +62,7 @@ class SRNN(SequenceVAE):
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         seen = z_dim + self.recurrence.out_dim
         without_prior_mean(self, "transition", transition)
-        self.transition = conditional(transition, seen, z_dim, hidden=(h_dim,))
+        self.transition = conditional(transition, seen + reads_start(transition), z_dim, hidden=(h_dim,))
         self.likelihood = conditional(likelihood, seen, x_dim, hidden=(h_dim,), dropout=dropout)
         encoder = encoder or (Backward if smoothing else Pointwise)
         self.encoder = build(encoder, self.recurrence.out_dim + self.reader.out_dim, h_dim, kind=Encoder,
@@ -74,17 +75,19 @@ class SRNN(SequenceVAE):
         self.posterior = conditional(posterior, width, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:
+        start = start_for(self.transition, steps)
         for t in steps:
             d = t.carry("d", self.recurrence, t.prev("x", self.x0), *map(t.at, steps.context))
-            z = t.sample("z", self.transition, t.prev("z", self.z0), d)
+            z = t.sample("z", self.transition, t.prev("z", self.z0), *map(t.at, start), d)
             t.sample("x", self.likelihood, z, d)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
         d = self.recurrence(concat([shift(x, self.x0), *steps.context]))  # of x alone: one call
         a = self.encoder(concat([d, x]), steps.mask)
+        start = start_for(self.transition, steps)
         for t in steps:
             before = t.prev("z", self.z0)
-            prior = (mean_of(self.transition, before, t.at(d)),) if self.residual else ()
+            prior = (mean_of(self.transition, before, *map(t.at, start), t.at(d)),) if self.residual else ()
             t.sample("z", self.posterior, *prior, before, t.at(a))
 
 

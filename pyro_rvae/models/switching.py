@@ -19,7 +19,7 @@ from ..distributions import (
     conditional,
 )
 from ..nn import Backward, Causal, Encoder, build, concat
-from .parts import check_widths, context_width, reader_for
+from .parts import behind_regime, check_regimes, check_widths, context_width, reader_for, without_prior_mean
 
 __all__ = ["NeuralHMM", "SwitchingLDS"]
 
@@ -77,6 +77,7 @@ class NeuralHMM(SequenceVAE):
         self.s0: Tensor
         self.register_buffer("s0", torch.zeros(modes), persistent=False)
         self.prior = conditional(prior, modes + beside, modes, hidden=(h_dim,) if beside else ())
+        check_regimes(self, prior, self.s0, self.s0.new_zeros(beside))
         self.likelihood = conditional(likelihood, modes + beside, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.posterior = RegimePosterior(modes)
 
@@ -158,10 +159,13 @@ class SwitchingLDS(SequenceVAE):
         self.register_buffer("s0", torch.zeros(modes), persistent=False)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.prior = conditional(prior, modes + given, modes, hidden=(h_dim,) if given else ())
+        check_regimes(self, prior, self.s0, self.s0.new_zeros(given))
         transition = transition if transition is not None else partial(SwitchingNormal, modes=modes)
+        behind_regime(self, "transition", transition)
         self.transition = conditional(transition, modes + z_dim + given, z_dim, hidden=(h_dim,))
         self.likelihood = conditional(likelihood, z_dim + given, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
+        without_prior_mean(self, "posterior", posterior)
         self.posterior = conditional(posterior, z_dim + self.encoder.out_dim, z_dim, hidden=(h_dim,))
         self.q0 = nn.Parameter(torch.zeros(z_dim), requires_grad=not isinstance(self.posterior, MeanField))
         self.regimes = RegimePosterior(modes)

@@ -14,7 +14,7 @@ from ..distributions import Bernoulli, Conditional, Delta, Family, Normal, condi
 from ..nn import MLP, Causal, Encoder, Pointwise, Transposed, build, concat
 from ..nn.networks import lacks, origin
 from ..priors import StandardNormal
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, context_width, posterior_for, reader_for, told, without_previous
 
 __all__ = ["VAE"]
 
@@ -48,7 +48,8 @@ class VAE(SequenceVAE):
         x_dim: width of an item.
         z_dim: width of the latent.
         h_dim: width of the hidden layers.
-        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family. A prior
+            with ``reads_posterior`` (``rv.VampPrior``) is called with q(z | .) first.
         encoder: module from an item as networks read it to ``(B, out_dim)`` features, with ``out_dim``, or its class
             built with ``(in_dim, h_dim)``; default: an MLP.
         reader: part through which networks read x.
@@ -77,23 +78,27 @@ class VAE(SequenceVAE):
             raise ValueError(f"{type(self).__name__}: hidden must name the width of one hidden layer at least, got ().")
         self.reader = reader_for(reader, likelihood, x_dim)
         self.context, given = context, context_width(context)
-        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
+        self.prior = conditional(told(self, prior, likelihood), given, z_dim)
         if not tied:
             self.likelihood = conditional(likelihood, z_dim + given, x_dim, hidden=hidden[::-1], dropout=dropout)
         width = h_dim if encoder is not None else hidden[-1]
         encoder = partial(MLP, hidden=hidden[:-1], output=False) if encoder is None else encoder
         self.encoder = build(encoder, self.reader.out_dim + given, width, kind=_ItemEncoder, what="encoder")
-        posterior = without_previous(self, "posterior", posterior, "the encoder's features")
+        posterior = without_previous(self, "posterior", posterior, "the encoder's features", once=True)
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=())
         if tied:
             self.likelihood = _transposed(self, likelihood, dropout)
 
     def generative(self, steps: Steps) -> None:
-        z = pyro.sample("z", self.prior(*steps.context))
+        z = pyro.sample("z", self.prior(*posterior_for(self.prior, self.encoded), *steps.context))
         steps.observe("x", self.likelihood, z, *steps.context)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
-        pyro.sample("z", self.posterior(self.encoder(concat([x, *steps.context]))))
+        pyro.sample("z", self.encoded(x, *steps.context))
+
+    def encoded(self, x: Tensor, *context: Tensor) -> Any:
+        """q(z | x), of items as networks read them."""
+        return self.posterior(self.encoder(concat([x, *context])))
 
 
 def _transposed(model: VAE, likelihood: Any, dropout: float) -> Conditional:

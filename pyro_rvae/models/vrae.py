@@ -12,7 +12,16 @@ from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, MLP, Causal, Encoder, Forward, WordDropout, build, concat
 from ..priors import StandardNormal
-from .parts import check_state, check_summary, check_widths, context_width, reader_for, without_previous
+from .parts import (
+    check_state,
+    check_summary,
+    check_widths,
+    context_width,
+    posterior_for,
+    reader_for,
+    told,
+    without_previous,
+)
 
 __all__ = ["VRAE"]
 
@@ -29,7 +38,8 @@ class VRAE(SequenceVAE):
         x_dim: width of a frame.
         z_dim: width of the latent.
         h_dim: width of ``h_t``, of the encoder and of hidden layers.
-        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family. A prior
+            with ``reads_posterior`` (``rv.VampPrior``) is called with q(z | .) first.
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``; its summary is read.
         feedback: what the decoder reads of x_{t-1}, a module of that width or its class (``rv.WordDropout``); default:
@@ -51,18 +61,18 @@ class VRAE(SequenceVAE):
         self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
         blind = isinstance(self.feedback, WordDropout) and self.feedback.p == 1.0
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim), requires_grad=not blind)
-        self.prior = conditional(without_previous(self, "prior", prior, "nothing"), 0, z_dim)
+        self.prior = conditional(told(self, prior, likelihood), 0, z_dim)
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         check_state(self, self.recurrence)
         self.begin = nn.Sequential(MLP(z_dim, self.recurrence.state_dim, hidden=()), nn.Tanh())
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         check_summary(self, self.encoder)
-        posterior = without_previous(self, "posterior", posterior, "the encoder's summary")
+        posterior = without_previous(self, "posterior", posterior, "the encoder's summary", once=True)
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
 
     def generative(self, steps: Steps) -> None:
-        z = pyro.sample("z", self.prior())
+        z = pyro.sample("z", self.prior(*posterior_for(self.prior, self.encoded)))
         start = self.begin(z)
         for t in steps:
             before = t.prev("x", self.x0, self.feedback)
@@ -70,4 +80,8 @@ class VRAE(SequenceVAE):
             t.sample("x", self.likelihood, h)
 
     def inference(self, steps: Steps, x: Tensor) -> None:
-        pyro.sample("z", self.posterior(self.encoder.summary(concat([x, *steps.context]), steps.mask)))
+        pyro.sample("z", self.encoded(concat([x, *steps.context]), steps.mask))
+
+    def encoded(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        """q(z | x), of sequences as networks read them (with the context behind)."""
+        return self.posterior(self.encoder.summary(x, mask))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import SequenceVAE, Step, Steps
-from ..distributions import Bernoulli, Normal, conditional
+from ..distributions import Bernoulli, Normal, conditional, mean_of
 from ..nn import LSTM, MLP, Causal, build
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, context_width, reader_for, reads_prior_mean, without_previous
 
 __all__ = ["VRNN"]
 
@@ -21,13 +21,15 @@ class VRNN(SequenceVAE):
 
     Source: Chung, Kastner, Dinh, Goel, Courville & Bengio (2015), "A Recurrent Latent Variable Model for Sequential
     Data", arXiv:1506.02216, equations 5-9. The guide is a filter and shares f. We differ in one index: our ``h_t``
-    is their ``h_{t-1}``, so that no body holds a value over a step.
+    is their ``h_{t-1}``, so that no body holds a value over a step. With ``posterior=rv.ResidualNormal`` the mean of q
+    is that of p(z_t | h_t) plus what a network makes of ``h_t, x_t`` (Fraccaro et al. 2016).
 
     Arguments:
         x_dim: width of a frame.
         z_dim: width of a latent.
         h_dim: width of ``h_t`` and of the hidden layers.
-        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
+        prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family. The
+            posterior is given the prior's mean in front where it has ``reads_prior_mean`` (ResidualNormal).
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         features: hidden layers of the networks ``phi`` through which x and z are read (Chung et al. have several of
             the width of ``h_t``: ``features=(h_dim,) * 3``); by default each is one layer with a rectifier.
@@ -51,11 +53,13 @@ class VRNN(SequenceVAE):
         self.phi_z = MLP(z_dim, h_dim, hidden=features, output=False)
         self.recurrence = build(recurrence, 2 * h_dim + given, h_dim, kind=Causal, what="recurrence")
         prior = without_previous(self, "prior", prior, "h_t")
-        posterior = without_previous(self, "posterior", posterior, "h_t and x_t")
+        posterior = without_previous(self, "posterior", posterior, "h_t and x_t", prior_mean=True)
+        self.residual = reads_prior_mean(posterior)
         out_dim = self.recurrence.out_dim
         self.prior = conditional(prior, out_dim, z_dim, hidden=(h_dim,) * layers)
         self.likelihood = conditional(likelihood, out_dim + h_dim, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
-        self.posterior = conditional(posterior, out_dim + h_dim, z_dim, hidden=(h_dim,) * layers)
+        seen = out_dim + h_dim + (z_dim if self.residual else 0)
+        self.posterior = conditional(posterior, seen, z_dim, hidden=(h_dim,) * layers)
 
     def generative(self, steps: Steps) -> None:
         for t in steps:
@@ -71,4 +75,5 @@ class VRNN(SequenceVAE):
     def inference(self, steps: Steps, x: Tensor) -> None:
         for t in steps:
             h = self.state(t, steps.context)
-            t.sample("z", self.posterior, h, t.at(x, self.phi_x))
+            prior = (mean_of(self.prior, h),) if self.residual else ()
+            t.sample("z", self.posterior, *prior, h, t.at(x, self.phi_x))

@@ -11,6 +11,7 @@ import equations_attention
 import equations_dynamic as dyn
 import equations_hierarchy
 import equations_labels as labels
+import equations_posteriors as post
 import equations_recurrent
 import equations_static
 import pyro.poutine as poutine
@@ -41,6 +42,9 @@ EQUATIONS: dict[str, Callable[..., Any]] = {
     "RVAE-noncausal": dyn.rvae, "RVAE-feedback": dyn.rvae, "RVAE-noncausal-feedback": dyn.rvae,
     "DMM-ST-L": partial(dyn.dmm, posterior=eq.combiner), "DMM-MF-L": partial(dyn.dmm, posterior=dyn.mean_field),
     "DMM-MF-LR": partial(dyn.dmm, posterior=dyn.mean_field),
+    "DMM-full": partial(dyn.dmm, posterior=post.full_step), "DMM-residual": of_z(post.dmm_residual),
+    "DMM-flow": partial(dyn.dmm, posterior=post.flow_step), "VRNN-residual": of_z(post.vrnn),
+    "VRNN-low-rank": of_z(post.vrnn, family=post.low_rank),
     "KVAE": kvae, "KVAE-2": kvae, "KVAE-linear": kvae, "KVAE-gaps": kvae,
     "ARAE": equations_attention.arae,
     "ARAE-additive": partial(equations_attention.arae, score=equations_attention.additive),

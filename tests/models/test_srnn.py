@@ -118,12 +118,13 @@ def test_d_depends_on_x_alone_so_a_chain_is_drawn_at_once() -> None:
     assert calls.count(torch.Size([B, T, 3 * Z])) == 1 and len(calls) == 2  # and the probe of the first step
 
 
-@pytest.mark.parametrize("model", [rv.VRNN, rv.STORN, rv.RVAE, rv.DMM, rv.DSAE, rv.ZForcing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("model", [rv.STORN, rv.RVAE, rv.DSAE, rv.ZForcing, rv.SwitchingLDS], ids=lambda m: m.__name__)
 def test_a_model_that_does_not_pass_the_priors_mean_refuses_what_reads_it(model: Any) -> None:
     """It would silently take the first inputs for the mean."""
     for part in (rv.ResidualNormal, partial(rv.ResidualNormal, hidden=(4,)), rv.ResidualNormal(2 * H, Z)):
         what = f"^{model.__name__}'s posterior is not given the prior's mean, .* use a Family, or an SRNN"
         with pytest.raises(ValueError, match=what):
             model(X, Z, H, posterior=part)
-    with pytest.raises(ValueError, match="^SRNN's transition is not given the prior's mean"):
-        rv.SRNN(X, Z, H, transition=rv.ResidualNormal)
+    for one, what in ((rv.SRNN, "transition"), (rv.DMM, "transition"), (rv.VRNN, "prior")):
+        with pytest.raises(ValueError, match=f"^{one.__name__}'s {what} is not given the prior's mean"):
+            one(X, Z, H, **{what: rv.ResidualNormal})

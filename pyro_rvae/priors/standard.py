@@ -1,4 +1,4 @@
-"""Priors: callables from a model's inputs to a distribution. A part that needs nothing ignores what it is given."""
+"""The priors that need nothing: the standard normal law, and the one without weight."""
 
 from __future__ import annotations
 
