@@ -123,6 +123,10 @@ class RegimePosterior(Conditional):
         if mask is not None:
             emitted = torch.where(mask.unsqueeze(-1), emitted, 0.0)
         before = torch.cat([s0.unsqueeze(0), self.each])
+        law = prior(before, *(u.unsqueeze(-2) for u in inputs))
+        if law.has_enumerate_support is False or law.event_shape[-1:] != self.each.shape[-1:]:
+            raise ValueError(f"prior: the law of a regime is over one-hot vectors of {len(self.each)} (a family like "
+                             f"OneHot, or a OneHotCategorical of your own), got {type(law).__name__}.")
         pairs = _at_each(prior, before, self.each, *(u.unsqueeze(-2) for u in inputs)).mT  # (..., 1 + K, K)
         pairs = pairs.expand(*emitted.shape[:-1], *pairs.shape[-2:])
         first, later = pairs[..., :1, :1, :], pairs[..., 1:, 1:, :]

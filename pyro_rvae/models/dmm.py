@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Conditional, GaussianChain, MeanField, Normal, conditional
 from ..nn import MLP, Backward, Encoder, GatedTransition, build, concat
-from .parts import check_widths, context_width, reader_for, without_prior_mean
+from ..priors import StandardNormal
+from .parts import check_widths, given_at_each_step, reader_for, without_prior_mean
 
 __all__ = ["DMM", "GatedNormal"]
 
@@ -61,7 +62,7 @@ class DMM(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.skip_z: nn.Module | None = None
         self.skip_x: nn.Module | None = None
@@ -69,7 +70,9 @@ class DMM(SequenceVAE):
             self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
             self.skip_z, self.skip_x = (MLP(self.reader.out_dim, skip_dim, hidden=(), output=False) for _ in "zx")
         seen = z_dim + (skip_dim if skip_edges else 0) + given
+        without_prior_mean(self, "transition", transition)
         self.transition = conditional(transition or partial(GatedNormal, hidden=h_dim), seen, z_dim, hidden=(h_dim,))
+        self.z0.requires_grad_(not isinstance(self.transition, StandardNormal))  # which reads nothing
         self.likelihood = conditional(likelihood, seen, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         without_prior_mean(self, "posterior", posterior)

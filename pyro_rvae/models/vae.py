@@ -14,7 +14,7 @@ from ..distributions import Bernoulli, Conditional, Delta, Family, Normal, condi
 from ..nn import MLP, Causal, Encoder, Pointwise, Transposed, build, concat
 from ..nn.networks import lacks, origin
 from ..priors import StandardNormal
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["VAE"]
 
@@ -76,7 +76,7 @@ class VAE(SequenceVAE):
         if not hidden:
             raise ValueError(f"{type(self).__name__}: hidden must name the width of one hidden layer at least, got ().")
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
         if not tied:
             self.likelihood = conditional(likelihood, z_dim + given, x_dim, hidden=hidden[::-1], dropout=dropout)
