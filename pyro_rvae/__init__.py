@@ -10,7 +10,18 @@ A model is its equations: two loop bodies, ``generative`` and ``inference``. See
 """
 
 from . import core, criticism, data, distributions, infer, models, nn, plots, priors, tasks, testing
-from .core import Anneal, SequenceVAE, Steps, annealed, explicit, given, given_noise, shift, trusted
+from .core import (
+    Anneal,
+    SequenceVAE,
+    Steps,
+    annealed,
+    explicit,
+    given,
+    given_noise,
+    shift,
+    trusted,
+    weighted_auxiliaries,
+)
 from .criticism import evaluate, latent_use, predictive_check, to_arviz
 from .distributions import (
     NADE,
@@ -132,5 +143,5 @@ __all__ = [
     "ZeroInflated", "affine_scan", "annealed", "core", "criticism", "data", "distributions", "evaluate", "explicit",
     "fit", "from_pretrained", "generate", "given", "given_noise", "infer", "latent_use", "linear_scan", "models",
     "nn", "plots", "predictive_check", "priors", "save_pretrained", "shift", "tasks", "testing", "to_arviz",
-    "trusted",
+    "trusted", "weighted_auxiliaries",
 ]

@@ -377,7 +377,7 @@ def test_a_mistake_in_an_own_constructor_keeps_its_traceback(mypkg: str, music: 
 def test_parts_of_another_kind(music: str, refused: Failure) -> None:
     for words, what in ((["--model", "VRNN", "--model.recurrence", "torch.nn.LSTM"], "torch.nn; pass rv.LSTM"),
                         (["--model.encoder", "LSTM"], "encoder: expected an Encoder"),
-                        (["--model.likelihood", "Categorical"], "partial(rv.Categorical, classes=K)"),
+                        (["--model.likelihood", "Categorical"], "the likelihood Categorical is a law of categories"),
                         (["--model.h_dim", "0"], "DMM: h_dim must be an integer of at least 1, got 0"),
                         (["--model", "VRNN", "--model.posterior", "GaussianChain"], "use a Family, or a DMM")):
         assert what in refused("train", "--data", music, "--out", "run", *words)

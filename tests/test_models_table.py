@@ -149,3 +149,24 @@ def test_every_model_takes_the_contractive_penalty(spelling: str) -> None:
         pytest.skip("codes, or no latent")
     cost = rv.Contractive(0.1)(model, data(model), None)
     assert cost > 0 and cost.requires_grad
+
+
+ONE = ("VAE()", "ConvVAE()", "VRAE()", "RVAE()", "STORN()", "VRNN()", "ARAE()", "HRAE(every=(4,))", "MusicVAE(every=4)",
+       "ZForcing()")
+TRANSITIONS = ("DMM()", "SRNN()", "SwitchingLDS(modes=4)")
+TWO = ("DSAE()", "VariationalAttention()")
+POINTS = {
+    **dict.fromkeys(ONE, "prior=rv.Weightless, posterior=rv.Delta"),
+    **dict.fromkeys(TRANSITIONS, "transition=rv.Weightless, posterior=rv.Delta"),
+    **dict.fromkeys(TWO, "prior=rv.Weightless, posterior=rv.Delta, prior_v=rv.Weightless, posterior_v=rv.Delta"),
+}
+
+
+@pytest.mark.parametrize("spelling", POINTS)
+def test_the_deterministic_form_of_a_model_has_no_kl_and_is_sound(spelling: str) -> None:
+    assert spelling in [s for s, _ in rows()]
+    model = build(with_parts(spelling, POINTS[spelling])).eval()
+    cost = rv.infer.measure(model, rv.data.Batch(data(model), None))
+    assert torch.allclose(cost.kl, torch.zeros(2), atol=1e-9) and (cost.reconstruction > 0).all()
+    if not model.static:
+        rv.testing.check_model(model.train(), data(model))

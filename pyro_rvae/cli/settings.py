@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 __all__ = ["EXAMPLES", "LR", "MAIN_LR", "MAIN_MODEL", "Evaluate", "Sample", "Train", "names"]
 
-Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
+Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceEnum_ELBO"]
 Kinds = Literal["binary", "real", "counts", "categories"]
 
 MAIN_MODEL: dict[str, Any] = {"class_path": "pyro_rvae.DMM",
@@ -23,10 +23,12 @@ class Train:
     """Train a model, judge it on data held out, and write a run directory.
 
     Args:
-        model: A model of pyro_rvae (DMM, VRNN, RVAE, STORN, VRAE, VAE) or your own by dotted path (mypkg.MyModel).
+        model: A model of pyro_rvae (DMM, VRNN, SRNN, RVAE, HRAE, KVAE, VAE, AE, ...: the README's table) or your own
+            by dotted path (mypkg.MyModel).
             Arguments of its constructor follow as --model.NAME VALUE; a part is a class or function by name
             (--model.posterior Combiner, --model.prior mypkg.MyPrior), or, with arguments of its own,
-            --model.posterior '{partial: GaussianChain, init_args: {hidden: [128]}}'.
+            --model.posterior '{partial: GaussianChain, init_args: {hidden: [128]}}'; what labels and controls are
+            read with: --model.context '{partial: Context, init_args: {classes: 3, control_dim: 2}}'.
             Without --model: a DMM with the settings of the main job.
         data: bach_chorales (embedded), jsb_chorales, nottingham, piano_midi, binarized_mnist, or a file .npz or .csv.
         kind: What the values are, where the file doesn't say: integers may be counts or categories.

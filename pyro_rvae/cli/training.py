@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pyro.infer
 import torch
 
-from ..core import SequenceVAE
+from ..core import SequenceVAE, explicit
 from ..criticism import predictive_check, to_arviz, to_netcdf
 from ..data import Splits
 from ..infer import History, constant, cosine, fit, linear
@@ -45,7 +46,7 @@ def _train(settings: Train) -> int:
               f"{splits.train.num_frames:,} frames to train on", flush=True)
     try:
         history = _fit(settings, run, splits, model)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RuntimeError):
         run.abandon()
         raise
     history.to_csv(run.path / "history.csv")
@@ -81,14 +82,17 @@ def _begin(settings: Train) -> tuple[Train, RunDirectory, Splits[Any], SequenceV
 
 def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: SequenceVAE) -> History:
     steps = settings.kl_steps
-    return fit(
-        model, splits.train, splits.valid, elbo=getattr(pyro.infer, settings.elbo)(), epochs=settings.epochs,
-        batch_size=settings.batch_size, lr=settings.lr or LR, weight_decay=settings.weight_decay,
-        schedule=cosine() if settings.schedule == "cosine" else constant(), clip=settings.clip,
-        kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
-        ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
-        checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
-    )  # fmt: skip
+    enumerated = settings.elbo == "TraceEnum_ELBO"  # sums regimes out, one site a step
+    elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1) if enumerated else getattr(pyro.infer, settings.elbo)()
+    with explicit() if enumerated else nullcontext():
+        return fit(
+            model, splits.train, splits.valid, elbo=elbo, epochs=settings.epochs,
+            batch_size=settings.batch_size, lr=settings.lr or LR, weight_decay=settings.weight_decay,
+            schedule=cosine() if settings.schedule == "cosine" else constant(), clip=settings.clip,
+            kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
+            ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
+            checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
+        )  # fmt: skip
 
 
 def _interrupted(settings: Train, history: History) -> bool:

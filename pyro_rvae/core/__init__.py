@@ -1,11 +1,11 @@
 """The core: a model is one loop body; readings of the loop interpret it."""
 
-from .handlers import Anneal, annealed, explicit, given, given_noise, mean_path, trusted
+from .handlers import Anneal, annealed, explicit, given, given_noise, mean_path, trusted, weighted_auxiliaries
 from .sequence_vae import SequenceVAE
 from .steps import Steps
 from .verbs import Step, shift
 
 __all__ = [
     "Anneal", "SequenceVAE", "Step", "Steps", "annealed", "explicit", "given", "given_noise", "mean_path", "shift",
-    "trusted",
+    "trusted", "weighted_auxiliaries",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,13 @@ def check_count(name: str, value: Any, least: int = 1, *, hint: str = "") -> Non
     """Refuse what is no integer of at least ``least``; ``hint`` says what else the argument may be."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}{hint}, got {value!r}.")
+
+
+def check_weight(name: str, value: Any, *, zero: bool = True, hint: str = "") -> None:
+    """Refuse what is no finite number of at least 0 (above 0, with ``zero=False``)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        raise ValueError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}{hint}.")
 
 
 def check_arguments(model: Any, x: Tensor | None, mask: Tensor | None, size: tuple[int, ...] | None,
@@ -138,7 +146,16 @@ def _check_controls(name: str, controls: Tensor | None, mask: Tensor | None) -> 
 
 def _check_labels(model: Any, name: str, labels: Tensor | None) -> None:
     """Finite; NaN (unknown) is only for a head that learns labels, not for a model that is told them."""
-    if labels is None or labels.device.type == "meta" or not labels.is_floating_point():
+    if labels is None or labels.device.type == "meta":
+        return
+    if not labels.is_floating_point():
+        classes = getattr(model.context, "classes", None)
+        if classes is None:
+            return
+        wrong = (labels < -1) | (labels >= classes)
+        if bool(wrong.any()):
+            raise ValueError(f"{name}: labels hold {int(labels[wrong][0])} at sequence {int(wrong.nonzero()[0][0])}; "
+                             f"the model's context was built for codes 0..{classes - 1}, and -1 where one is unknown.")
         return
     wrong = ~labels.isfinite() if getattr(model.context, "reads_labels", False) else labels.isinf()
     if bool(wrong.any()):

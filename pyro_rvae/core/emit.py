@@ -35,8 +35,8 @@ def emit(steps: Steps, name: str, law: Any, value: Tensor | None, *, observed: b
     law = law if law.batch_shape == shape else law.expand(shape)
     if observed and value is not None:
         steps.check_support(law, name, value, present, mask=steps.mask)
-    law = steps.law(law, name, observed, present, steps.mask).to_event(1)
-    new = pyro.sample(name, law, obs=value, infer={"is_observed": observed})
+    law = steps.law(law, present, steps.mask).to_event(1)
+    new = pyro.sample(name, law, obs=value, infer={"is_observed": observed, "exact": name in steps.exact})
     if value is not None and new is not value and new is not stated:
         raise RuntimeError(f"a handler replaced site {name!r} after its values were drawn; run the model within "
                            "`explicit()` to use that handler.")

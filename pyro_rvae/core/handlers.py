@@ -18,7 +18,7 @@ from torch import Tensor
 from .traces import in_batch
 
 __all__ = ["Anneal", "Noise", "Site", "annealed", "auxiliary_weight", "enumerating", "explicit", "given", "given_noise",
-           "mean_path", "peek", "trusted", "weighted_auxiliaries"]
+           "mean_path", "peek", "trusted", "vectorised", "weighted_auxiliaries"]
 
 _explicit: ContextVar[bool] = ContextVar("explicit", default=False)
 _trusted: ContextVar[bool | None] = ContextVar("trusted", default=None)
@@ -44,6 +44,13 @@ def explicit() -> Iterator[None]:
     enumeration, ``do``, ``reparam`` and any handler that works step by step. A body's equations are the same.
     """
     with _set(_explicit, True):
+        yield
+
+
+@contextmanager
+def vectorised() -> Iterator[None]:
+    """Within it the default reading, whatever is around: for a verb that reads whole paths from a trace."""
+    with _set(_explicit, False):
         yield
 
 
@@ -111,7 +118,7 @@ class Anneal(Messenger):
         self.weight = weight
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] and not msg["infer"].get("summed_out"):
+        if not msg["is_observed"] and not msg["infer"].get("exact"):
             msg["scale"] = msg["scale"] * self.weight
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import nullcontext
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -127,10 +128,12 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         context: part that makes one sequence of controls and labels (:class:`~pyro_rvae.nn.Context`), read by the
             bodies as ``steps.context``; ``None``: the model is unconditional.
         summed_out: names of discrete latents that TraceEnum_ELBO sums out in the explicit form.
+        exact_sites: names of latents whose guide is their exact posterior given x: a KL weight leaves them alone.
     """
 
     static: bool = False  # True: x is (B, *event_shape), without time
     summed_out: ClassVar[tuple[str, ...]] = ()
+    exact_sites: ClassVar[tuple[str, ...]] = ()
 
     reader: Any
     transform: Any
@@ -165,6 +168,9 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         The guide of these sites is ``self.shared_posterior``: a mean-field Normal unless ``__init__`` sets another
         (``AutoNormal(self.shared)``, any of ``pyro.infer.autoguide``, or your own).
         """
+
+    def check_length(self, longest: int) -> None:
+        """Refuse a data set whose longest sequence has ``longest`` frames, where the model needs more."""
 
     # ------------------------------------------------------------------------------------------ final
     def model(self, x: Tensor | None = None, mask: Tensor | None = None, *, size: tuple[int, ...] | None = None,
@@ -222,11 +228,10 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             parts: arguments of the model; what is given here is not chosen from the data. A model of your own takes
                 x_dim first; if it has arguments ``likelihood``, ``reader`` and ``context`` they are chosen for it
                 (a context where the data have controls; for labels pass ``rv.Context.for_data(data)``), and
-                ``longest``, the frames of the longest sequence, is told to it.
 
         Raises:
             ValueError: the likelihood is a law of other kinds of data (``rv.distributions.fit``
-                has the table).
+                has the table), or the sequences are too short for the model (:meth:`check_length`).
         """
         from ..distributions import check_fit, family_for, reader_with_flags  # here: where a model meets data
         from ..nn import Context
@@ -241,8 +246,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         for name, part in (("likelihood", family), ("reader", reader), ("context", context)):
             if part is not None and (name in accepted or any_name):
                 parts.setdefault(name, part)
-        if "longest" in accepted:
-            parts.setdefault("longest", int(data.lengths.max()))
+        if getattr(parts.get("likelihood"), "takes_family", False):  # a network of its own, for any family
+            parts["likelihood"] = partial(parts["likelihood"], family=family)
         model = cls(data.x_dim, **parts)  # type: ignore[call-arg]
         likelihood: Any = getattr(model, "likelihood", None)
         check_fit(likelihood, data.kind, cls.__name__)
@@ -250,6 +255,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             raw = likelihood.family.bias(data.values)
             if raw is not None:
                 likelihood.set_bias(raw)
+        if hasattr(data, "lengths"):
+            model.check_length(int(data.lengths.max()))
         model.transform, model.num_sequences = data.transform, len(data)
         for part in model.modules():
             start: Any = getattr(part, "start_from", None)  # of one that begins at examples (a VampPrior)
@@ -273,8 +280,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             controls = controls.masked_fill(~mask.unsqueeze(-1), 0.0)
         context = () if self.context is None else (self.context(controls, labels, None if self.static else length),)
         return Steps(length, data, mask, controls=controls, labels=labels, shared=shared, read={"x": self.reader},
-                     like=next(self.parameters(), None), context=context, summed_out=self.summed_out,
-                     training=self.training)
+                     like=next(self.parameters(), None), context=context, exact=self.exact_sites,
+                     summed_out=self.summed_out, training=self.training)
 
     def _shared_sites(self) -> dict[str, Any]:
         """The sites of :meth:`shared`, drawn once from their priors."""

@@ -44,9 +44,11 @@ class Steps:
                  controls: Tensor | None = None, labels: Tensor | None = None,
                  shared: dict[str, Tensor] | None = None, read: dict[str, Via] | None = None,
                  like: Tensor | None = None, context: tuple[Tensor, ...] = (), summed_out: tuple[str, ...] = (),
+                 exact: tuple[str, ...] = (),
                  training: bool = False, stride: int = 1, frames: Steps | None = None) -> None:
         self.length, self.mask, self._controls, self.labels = length, mask, controls, labels
         self.controls_unread = controls is not None and not context
+        self.exact = exact
         self.shared, self.context, self.training = shared or {}, context, training
         self.summed_out = sites_to_sum(summed_out)
         self.data = {name: value for name, value in (data or {}).items() if value is not None}
@@ -140,9 +142,16 @@ class Steps:
             return
         if self.mask is not None:
             log_factor = torch.where(self.mask, log_factor, 0.0)
-        reward = auxiliary_weight() * log_factor.sum(-1)
+        self.reward(name, log_factor.sum(-1))
+
+    def reward(self, name: str, log_factor: Tensor) -> None:
+        """The same for a reward ``(B,)``, one number a sequence; also in ``generative``."""
+        if not self.training:
+            return
+        reward = auxiliary_weight() * log_factor
         with reward.device:  # else Pyro moves it to the default device
-            pyro.factor(name, -reward, has_rsample=True)  # a guide's density counts with a minus
+            # a guide's density counts with a minus
+            pyro.factor(name, -reward if self.inferring else reward, has_rsample=True)
 
     def observe(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         """The data of a static model: site ``name``, once a sequence, observed if given and drawn if not."""
@@ -152,7 +161,7 @@ class Steps:
         if value is not None:
             value, present = self.gaps(value)
             self.check_support(fn, name, value, present)
-        new = pyro.sample(name, self.law(fn, name, value is not None, present, None), obs=value)
+        new = pyro.sample(name, self.law(fn, present, None), obs=value)
         self.values[name] = new
         return new  # type: ignore[no-any-return]
 
@@ -162,7 +171,7 @@ class Steps:
         The last block may be shorter. ``t.at(sequence)`` reads the sequence's value at frame ``j k``; a site
         drawn on the clock is read back, one value a frame, with ``steps.every(k).path(name)``.
         """
-        if not 1 <= k <= self.length or not isinstance(k, int):
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= self.length:
             raise ValueError(f"every(k): k must be an integer from 1 to the number of steps, {self.length}; got {k}. "
                              "Where a batch may be shorter than k, every(min(k, steps.length)) has one step.")
         if k not in self._clocks:
@@ -170,18 +179,24 @@ class Steps:
             known: dict[str, Tensor | None] = {n: v for n, v in self.data.items() if n != "x"}  # from `given`
             self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self._controls, labels=self.labels,
                                     shared=self.shared, like=self.like, context=self.context,
-                                    training=self.training, stride=k * self.stride, summed_out=self.summed_out,
+                                    training=self.training, stride=k * self.stride, exact=self.exact,
+                                    summed_out=self.summed_out,
                                     frames=self._frames or self)
         return self._clocks[k]
 
+    def _all(self) -> list[Steps]:
+        """This clock and those that are slower."""
+        return [self, *(slow for clock in self._clocks.values() for slow in clock._all())]
+
     def finish(self) -> None:
         """Called by the base class after the body."""
-        for clock in (self, *self._clocks.values()):
+        clocks = self._all()
+        for clock in clocks:
             if clock._open:
                 raise RuntimeError("the body left `for t in steps` before its end (break or return inside the loop): "
                                    "a loop over time always runs through; a mask ends sequences early.")
-        self.controls_unread &= all(clock.controls_unread for clock in self._clocks.values())
-        drawn = set(self.values).union(*(clock.values for clock in self._clocks.values()))
+        self.controls_unread = all(clock.controls_unread for clock in clocks)
+        drawn = set[str]().union(*(clock.values for clock in clocks))
         for name in self.data.keys() - drawn - set(self.summed_out):
             raise ValueError(f"values are given for {name!r}, and no loop of the model samples a site of that name "
                              f"(sampled: {sorted(drawn) or 'nothing'}). What is drawn once a sequence takes its value "
@@ -237,7 +252,7 @@ class Steps:
             self._seen[name] = self.reader(name)(raw)
         return self._seen[name]
 
-    def law(self, fn: Any, name: str, observed: bool, present: Tensor | None, mask: Tensor | None) -> Any:
+    def law(self, fn: Any, present: Tensor | None, mask: Tensor | None) -> Any:
         """A site's distribution with its missing elements skipped and its padding masked."""
         if present is not None:
             fn = observe_elements(fn, present)

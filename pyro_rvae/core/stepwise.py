@@ -60,21 +60,22 @@ class ExplicitStep(OneStep):
         mask = None if self.steps.mask is None else self.steps.mask[..., self.t]
         if obs is not None:
             self.steps.check_support(fn, name, obs, present, self.t, mask)
-        infer: dict[str, Any] = {}
+        infer: dict[str, Any] = {"exact": True} if name in self.steps.exact else {}
         if name in self.steps.summed_out and obs is None:
             if self.steps.inferring:
                 raise ValueError(f"the guide draws {name!r}, which is summed out here: leave it to the model where "
                                  f"`{name!r} in steps.summed_out`.")
             # and no mask: a law sums to one in the padding, a masked one to K
-            infer = {"enumerate": "parallel", "summed_out": True}
+            infer = {"enumerate": "parallel", "exact": True}
         else:
-            fn = self.steps.law(fn, name, obs is not None, present, mask)
+            fn = self.steps.law(fn, present, mask)
         value = pyro.sample(f"{name}_{self.t}", fn, obs=obs, infer=infer)
         if not value.dim():  # one value only: Pyro has squeezed it
             value = value.expand(fn.event_shape)
-        elif infer and self.steps.mask is not None and value.shape[-1] > 1 and not self.enumerated(value):
+        elif ("enumerate" in infer and self.steps.mask is not None and value.shape[-1] > 1
+              and not self.enumerated(value)):
             raise ValueError(f"a handler fixes {name}_{self.t}, and {name!r} is summed out here, so it would count in "
-                             f"the padding: give what is known with `rv.given({name}=...)`, or use Trace_ELBO.")
+                             f"padding: give what is known with `rv.given({name}=...)`, or use Trace_ELBO.")
         self.drawn.setdefault(name, []).append(value)
         raw = self.steps.data[name][..., self.t, :] if obs is not None and value is obs else value
         self.raw.setdefault(name, []).append(raw)

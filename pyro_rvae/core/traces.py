@@ -9,7 +9,7 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 
-__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "replayed", "sites"]
+__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "is_weightless", "replayed", "sites"]
 
 
 def guide_trace(model: Any, batch: Any) -> Trace:
@@ -46,12 +46,35 @@ def is_point(site: Any) -> bool:
     return isinstance(fn, Delta)
 
 
+def _is_discrete(site: Any) -> bool:
+    return bool(getattr(site["fn"].support, "is_discrete", False))
+
+
+def is_weightless(site: Any) -> bool:
+    """Whether a site's law is an improper one, of density 1 everywhere (masked off as a whole)."""
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        if getattr(fn, "_mask", None) is False:
+            return True
+        fn = fn.base_dist
+    return False
+
+
 def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> None:
     """Refuse a pair whose guide draws ``drawn`` and whose model ``latents``: a bound would be that of something else.
 
     Raises:
-        ValueError: a site that only one side has.
+        ValueError: a site that only one side has; a prior without weight where the guide is no point; a draw of the
+            guide outside the support of the model's law, or of another kind.
     """
+    for site in latents.keys() & drawn.keys():
+        if is_weightless(latents[site]) and not is_point(drawn[site]):
+            raise ValueError(f"{name}: the prior of {site!r} carries no weight (Weightless), the guide is no point, "
+                             "so there is no bound, and the cost falls without end. Give it posterior=rv.Delta too, or "
+                             "a prior with a density.")
+        if _is_discrete(latents[site]) != _is_discrete(drawn[site]):
+            raise ValueError(f"{name}: of {site!r} one of model and guide has a discrete law and the other a "
+                             "continuous one, so their densities can't be compared: give both the same kind.")
     only_model = latents.keys() - drawn.keys()
     only_guide = {s for s in drawn.keys() - latents.keys() if not drawn[s]["infer"].get("is_auxiliary")}
     if only_model or only_guide:

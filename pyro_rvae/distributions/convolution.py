@@ -33,6 +33,8 @@ class ConvDecoder(Conditional):
 
     family: Family
 
+    takes_family = True  # `for_data` gives it the family that suits the data
+
     def __init__(self, in_dim: int, dim: int, *, family: Any = Bernoulli, shape: Sequence[int] = (1, 28, 28),
                  channels: Sequence[int] = (32, 64)) -> None:
         built = family if isinstance(family, Family) else family(dim)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyro.infer import TraceEnum_ELBO
+
 from ..core import SequenceVAE
-from ..core.checks import check_count
+from ..core.checks import check_count, check_weight
 from .callbacks import Checkpoint
 from .checkpoint import has_checkpoint
 
@@ -38,10 +39,10 @@ def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
         check_count(f"fit: {name}", getattr(s, name))
     if s.patience is not None:
         check_count("fit: patience", s.patience, hint=" or None")
-    _rate("lr", lr)
-    _rate("weight_decay", weight_decay, zero=True)
+    check_weight("fit: lr", lr, zero=False)
+    check_weight("fit: weight_decay", weight_decay)
     if s.clip is not None:
-        _rate("clip", s.clip, hint="; clip=None does not clip")
+        check_weight("fit: clip", s.clip, zero=False, hint="; clip=None does not clip")
     if s.ema is not None and not (isinstance(s.ema, float) and 0 < s.ema < 1):
         raise ValueError(f"fit: ema must lie between 0 and 1 (a decay such as 0.999), or be None; got {s.ema!r}.")
     check_count("fit: seed", s.seed, 0)
@@ -51,11 +52,12 @@ def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
                             f"rv.infer.constant({part!r}).")
 
 
-def _rate(name: str, value: Any, *, zero: bool = False, hint: str = "") -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and not zero):
-        raise ValueError(f"fit: {name} must be a finite number {'of at least' if zero else 'above'} 0, "
-                         f"got {value!r}{hint}.")
+def check_elbo(model: SequenceVAE, elbo: Any, kl_weight: Any) -> None:
+    """Refuse a KL weight within a sum over regimes: Pyro can't take it, and says so by its own names."""
+    if isinstance(elbo, TraceEnum_ELBO) and kl_weight is not None and set(model.summed_out) - set(model.exact_sites):
+        raise ValueError(f"fit: TraceEnum_ELBO sums {sorted(model.summed_out)} of {type(model).__name__} out given its "
+                         "other latents, and a KL weight does not go into that sum: leave kl_weight out, or use "
+                         "Trace_ELBO.")
 
 
 def check_data(model: SequenceVAE, data: Any, valid: Any, patience: int | None) -> None:
@@ -78,6 +80,8 @@ def _suits(model: SequenceVAE, data: Any, name: str) -> None:
     if width is not None and data.x_dim != width:
         raise ValueError(f"fit: the model was built for frames of x_dim={width}, and {name} has x_dim={data.x_dim}; "
                          f"build it with {type(model).__name__}.for_data(data).")
+    if not model.static:
+        model.check_length(int(data.lengths.max()))
     if data.labels is None and (getattr(model, "needs_labels", False) or getattr(model.context, "reads_labels", False)):
         raise ValueError(f"fit: {type(model).__name__} needs labels, and {name} has none (a head without labels learns "
                          "nothing): give the data set labels=..., with -1 (of codes) or NaN where one is unknown.")

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ..core import SequenceVAE
 from ..core.contexts import forked, keeping_modes, seed_generators
 from ..data import SequenceDataset, StaticDataset
-from .arguments import Settings, check_data, check_folder, check_numbers
+from .arguments import Settings, check_data, check_elbo, check_folder, check_numbers
 from .callbacks import Callback, Checkpoint
 from .history import History
 from .loss import Loss
@@ -89,6 +89,7 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
                         Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every, precision)
     check_numbers(settings, lr, weight_decay)
     check_data(model, data, valid, patience)
+    check_elbo(model, loss.elbo, kl_weight)
     check_folder(checkpoint, resume)
     make = _optimizer_maker(optimizer, lr, weight_decay)
     fabric = _fabric(device, precision)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..core import SequenceVAE
+from ..core.checks import check_weight
 from ..core.contexts import unregistered
 from ..core.handlers import mean_path
 from ..core.traces import guide_trace, in_batch, sites
@@ -58,9 +59,7 @@ class Contractive:
     probes: int | None = None
 
     def __post_init__(self) -> None:
-        number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
-        if not number or not 0 <= self.weight < math.inf:
-            raise ValueError(f"Contractive: weight must be a finite number of at least 0, got {self.weight!r}.")
+        check_weight("Contractive: weight", self.weight)
         if self.probes is not None and (not isinstance(self.probes, int) or self.probes < 1):
             raise ValueError(f"Contractive: probes must be an integer of at least 1, or None (exact for small codes), "
                              f"got {self.probes!r}.")
@@ -85,7 +84,7 @@ class Contractive:
         with unregistered(), mean_path(x.device):
             trace = guide_trace(model, Batch(given, mask, **known))
         codes = [_within(site["fn"], site["value"]).flatten(1) for site in sites(trace, observed=False).values()
-                 if in_batch(site) and site["value"].is_floating_point()]
+                 if in_batch(site) and not site["fn"].support.is_discrete]
         if not codes:
             raise ValueError(f"Contractive: {type(model).__name__} draws no continuous latent for a sequence, so it "
                              "has no code to contract.")

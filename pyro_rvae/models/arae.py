@@ -12,7 +12,7 @@ from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Attention, Causal, Encoder, SelfAttention, build, concat
 from ..priors import StandardNormal
-from .parts import check_summary, check_widths, context_width, first_frame, reader_for, without_previous
+from .parts import check_summary, check_widths, first_frame, given_at_each_step, reader_for, without_previous
 
 __all__ = ["ARAE", "VariationalAttention"]
 
@@ -54,7 +54,7 @@ class ARAE(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
         self.x0 = first_frame(self.feedback, self.reader.out_dim)
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
@@ -129,7 +129,7 @@ class VariationalAttention(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         seen = self.reader.out_dim
         self.feedback = build(feedback or nn.Identity, seen)
         self.x0 = first_frame(self.feedback, seen)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Conditional, GaussianChain, MeanField, Normal, conditional, mean_of
 from ..nn import MLP, Backward, Encoder, GatedTransition, build, concat
+from ..priors import StandardNormal
 from .parts import (
     check_widths,
-    context_width,
+    given_at_each_step,
     reader_for,
     reads_path,
     reads_prior_mean,
@@ -76,7 +77,7 @@ class DMM(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.skip_z: nn.Module | None = None
         self.skip_x: nn.Module | None = None
@@ -91,7 +92,8 @@ class DMM(SequenceVAE):
         without_prior_mean(self, "transition", transition)
         start, path = reads_start(transition), reads_path(transition)
         self.transition = conditional(transition, seen + start - path * z_dim, z_dim, hidden=(h_dim,))
-        self.z0.requires_grad_(not (start or path))  # a law of z_1 of its own needs no z_0
+        read = not (start or path or isinstance(self.transition, StandardNormal))
+        self.z0.requires_grad_(read)  # a law of z_1 of its own needs no z_0, and one of nothing reads none
         self.likelihood = conditional(likelihood, seen, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         self.residual = reads_prior_mean(posterior)

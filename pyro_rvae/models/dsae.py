@@ -12,7 +12,7 @@ from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, RNN, Bidirectional, Causal, Encoder, Pointwise, build, concat
 from ..priors import StandardNormal
-from .parts import check_summary, check_widths, context_width, reader_for, without_previous
+from .parts import check_summary, check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["DSAE"]
 
@@ -59,7 +59,7 @@ class DSAE(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim, self.v_dim, self.full = x_dim, z_dim, h_dim, v_dim, full
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.prior_v = conditional(without_previous(self, "prior_v", prior_v, "nothing", once=True), 0, v_dim)
         self.recurrence = build(recurrence, z_dim + given, h_dim, kind=Causal, what="recurrence")

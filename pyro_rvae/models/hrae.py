@@ -14,7 +14,7 @@ from ..core.checks import check_count
 from ..distributions import Bernoulli, Family, Normal, conditional
 from ..nn import LSTM, Bidirectional, Causal, Encoder, build, concat
 from ..priors import StandardNormal
-from .parts import check_summary, check_widths, context_width, first_frame, reader_for, without_previous
+from .parts import check_summary, check_widths, first_frame, given_at_each_step, reader_for, without_previous
 
 __all__ = ["HRAE", "MusicVAE"]
 
@@ -48,7 +48,8 @@ class HRAE(SequenceVAE):
     Source: Saxena, Ba & Hafner (2021), "Clockwork Variational Autoencoders", arXiv:2102.09532, section 3. We differ: g
     is one recurrent encoder of x (theirs embeds, for each level, the frames of its block alone); strides need not be
     powers of one number, and the last block of a sequence may be shorter than
-    k_l. A batch that is shorter than k_l has one latent of that level, as a short sequence in a long batch has.
+    k_l. A batch that is shorter than k_l has one latent of that level, as a short sequence in a long batch has. With a
+    Forward encoder a slow latent's law knows only the first frame of its block.
 
     The sites are ``z`` (every frame), ``z2`` (every ``every[0]`` frames), ``z3`` (every ``every[1]``) and so on.
 
@@ -67,22 +68,21 @@ class HRAE(SequenceVAE):
         context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels. A slower level
             reads that of its block's first frame.
         dropout: on the hidden layers of the likelihood.
-        longest: frames of the longest sequence, where known (:meth:`for_data` tells it): no stride may exceed it.
 
     Raises:
-        ValueError: ``every`` is not ascending integers from 2 to ``longest``.
+        ValueError: ``every`` is not ascending integers from 2, or (``for_data``, ``fit``) exceeds the longest sequence.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, every: int | Sequence[int] = (4,),
                  prior: Any = Normal, likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 encoder: Any = Bidirectional, reader: Any = None, context: Any = None, dropout: float = 0.0,
-                 longest: int | None = None) -> None:
+                 encoder: Any = Bidirectional, reader: Any = None, context: Any = None,
+                 dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
-        self.every = _strides(self, every, longest)
+        self.every = _strides(self, every)
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         without_previous(self, "prior", prior, "the level's state")
         without_previous(self, "posterior", posterior, "the level's state and g")
@@ -97,6 +97,9 @@ class HRAE(SequenceVAE):
             out_dim = level.recurrence.out_dim
             above = z_dim + out_dim
         self.likelihood = conditional(likelihood, out_dim + z_dim, x_dim, hidden=(h_dim,), dropout=dropout)
+
+    def check_length(self, longest: int) -> None:
+        _fill_a_block(self, self.every[-1], longest)
 
     def generative(self, steps: Steps) -> None:
         for level, clock, above in self.ticking(steps):
@@ -145,22 +148,21 @@ class MusicVAE(SequenceVAE):
         reader: part through which networks read x.
         context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
-        longest: frames of the longest sequence, where known (:meth:`for_data` tells it): ``every`` may not exceed it.
 
     Raises:
-        ValueError: ``every`` is not an integer from 2 to ``longest``.
+        ValueError: ``every`` is not an integer from 2; ``for_data`` and ``fit``: it exceeds the longest sequence.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, every: int = 16, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, conductor: Any = LSTM, recurrence: Any = LSTM,
                  encoder: Any = Bidirectional, feedback: Any = None, reader: Any = None, context: Any = None,
-                 dropout: float = 0.0, longest: int | None = None) -> None:
+                 dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
-        self.every = _stride(self, every, longest)
+        self.every = _stride(self, every)
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         seen = self.reader.out_dim
         self.feedback = build(feedback or nn.Identity, seen)
         self.x0 = first_frame(self.feedback, seen)
@@ -173,6 +175,9 @@ class MusicVAE(SequenceVAE):
         check_summary(self, self.encoder)
         posterior = without_previous(self, "posterior", posterior, "the encoder's summary", once=True)
         self.posterior = conditional(posterior, self.encoder.out_dim, z_dim, hidden=(h_dim,))
+
+    def check_length(self, longest: int) -> None:
+        _fill_a_block(self, self.every, longest)
 
     def generative(self, steps: Steps) -> None:
         v = pyro.sample("v", self.prior())
@@ -187,23 +192,28 @@ class MusicVAE(SequenceVAE):
         pyro.sample("v", self.posterior(self.encoder.summary(concat([x, *steps.context]), steps.mask)))
 
 
-def _strides(model: Any, every: Any, longest: int | None) -> tuple[int, ...]:
+def _strides(model: Any, every: Any) -> tuple[int, ...]:
     """The slower levels' strides, checked."""
-    strides = tuple(_stride(model, k, longest) for k in (every if isinstance(every, list | tuple) else (every,)))
+    strides = tuple(_stride(model, k) for k in (every if isinstance(every, list | tuple) else (every,)))
     if not strides or list(strides) != sorted(set(strides)):
         raise ValueError(f"{type(model).__name__}: every must name the slower levels' strides in ascending order, each "
                          f"once, such as (4, 16); got {every!r}.")
     return strides
 
 
-def _stride(model: Any, k: Any, longest: int | None) -> int:
-    """One stride, checked: the longest sequence must fill a block."""
-    name = f"{type(model).__name__}: every"
-    check_count(name, k, 2, hint=" (frames from one step of the slower clock to the next)")
-    if longest is not None and k > longest:
-        raise ValueError(f"{name} is {k}, and the longest sequence has {longest} frames: that clock would tick once a "
-                         f"sequence. Choose every <= {longest}; for one latent a sequence take a VRAE.")
+def _stride(model: Any, k: Any) -> int:
+    """One stride, checked."""
+    check_count(f"{type(model).__name__}: every", k, 2,
+                hint=" (frames from one step of the slower clock to the next)")
     return int(k)
+
+
+def _fill_a_block(model: Any, slowest: int, longest: int) -> None:
+    """Refuse a stride that the longest sequence of a data set does not fill."""
+    if slowest > longest:
+        raise ValueError(f"{type(model).__name__}: every is {slowest}, and the longest sequence has {longest} frames: "
+                         f"that clock would tick once a sequence. Choose every <= {longest}; for one latent a sequence "
+                         "take a VRAE.")
 
 
 def _one_a_level(name: str, part: Any) -> None:

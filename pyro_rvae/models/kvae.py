@@ -12,7 +12,7 @@ from ..core import SequenceVAE, Steps, shift
 from ..core.checks import check_arguments
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Encoder, MixtureKalman, Pointwise, build, concat
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["KVAE", "Smoothed"]
 
@@ -67,7 +67,7 @@ class KVAE(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim, self.a_dim = x_dim, z_dim, h_dim, a_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.dynamics = MixtureKalman(a_dim, z_dim, h_dim, modes=modes, control_dim=given, recurrence=recurrence)
         if modes > 1:
             self.a0 = nn.Parameter(torch.zeros(a_dim))

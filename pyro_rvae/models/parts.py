@@ -16,8 +16,8 @@ from ..distributions import Conditional, ConvDecoder, Family
 from ..nn import Reader, WordDropout, build, is_recipe
 
 __all__ = [
-    "behind_regime", "check_regimes", "check_state", "check_summary", "check_widths", "context_width",
-    "first_frame", "posterior_for", "reader_for", "reads_path", "reads_prior_mean", "reads_start", "start_for",
+    "behind_regime", "check_regimes", "check_state", "check_summary", "check_widths", "first_frame",
+    "given_at_each_step", "posterior_for", "reader_for", "reads_path", "reads_prior_mean", "reads_start", "start_for",
     "told", "without_previous", "without_prior_mean",
 ]
 
@@ -146,14 +146,15 @@ def check_summary(model: Any, encoder: Any) -> None:
                         f"sequence, and {type(encoder).__name__} has none; write it, or subclass rv.Encoder.")
 
 
-def context_width(context: Any) -> int:
-    """Width of what a conditional model is given at each step; 0 of an unconditional one."""
+def given_at_each_step(context: Any) -> tuple[Any, int]:
+    """What a conditional model is given at each step, built if it is a recipe, and its width; 0 where there is none."""
     if context is None:
-        return 0
+        return None, 0
+    context = build(context)
     if not callable(context) or not hasattr(context, "out_dim"):
         raise TypeError(f"context: expected rv.Context(control_dim=..., classes=..., label_dim=...), or a module of "
                         f"your own from (controls, labels, length) to (B, T, out_dim), got {type(context).__name__}.")
-    return int(context.out_dim)
+    return context, int(context.out_dim)
 
 
 def check_state(model: Any, recurrence: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, conditional
 from ..nn import LSTM, Causal, build
-from .parts import check_widths, context_width, reader_for
+from .parts import check_widths, given_at_each_step, reader_for
 
 __all__ = ["DeterministicRNN"]
 
@@ -43,7 +43,7 @@ class DeterministicRNN(SequenceVAE):
         super().__init__()
         self.x_dim, self.h_dim = x_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)

@@ -11,7 +11,7 @@ from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Bidirectional, Causal, Encoder, build, concat
 from ..priors import StandardNormal
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["RVAE"]
 
@@ -59,7 +59,7 @@ class RVAE(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
         self.recurrence = build(recurrence, z_dim + given, h_dim, kind=_PathReader, what="recurrence")
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Steps, shift
 from ..distributions import Bernoulli, Normal, ResidualNormal, conditional, mean_of
 from ..nn import LSTM, Backward, Causal, Encoder, Pointwise, build, concat
-from .parts import check_widths, context_width, reader_for, reads_prior_mean, reads_start, start_for, without_prior_mean
+from .parts import (
+    check_widths,
+    given_at_each_step,
+    reader_for,
+    reads_prior_mean,
+    reads_start,
+    start_for,
+    without_prior_mean,
+)
 
 __all__ = ["SRNN"]
 
@@ -57,7 +65,7 @@ class SRNN(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         seen = z_dim + self.recurrence.out_dim

@@ -11,7 +11,7 @@ from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Causal, Encoder, Forward, build, concat
 from ..priors import StandardNormal
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["STORN"]
 
@@ -41,7 +41,7 @@ class STORN(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
         self.recurrence = build(recurrence, self.reader.out_dim + z_dim + given, h_dim, kind=Causal, what="recurrence")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -14,6 +13,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
+from ..core.checks import check_weight
 from ..core.contexts import evaluating, forked
 from ..core.emit import check_law
 from ..core.traces import in_batch, sites
@@ -65,8 +65,7 @@ class Supervised(SequenceVAE):
         if not isinstance(base, SequenceVAE):
             raise TypeError(f"Supervised: base must be a model, such as rv.VRNN(x_dim) or rv.VRNN.for_data(data), got "
                             f"{type(base).__name__}.")
-        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight > 0):
-            raise ValueError(f"Supervised: weight must be a finite number above 0, got {weight!r}.")
+        check_weight("Supervised: weight", weight, zero=False)
         if label_dim is None:
             label_dim = head.dim if isinstance(head, Family) else 1
         check_widths(self, label_dim=label_dim)
@@ -129,8 +128,10 @@ class Supervised(SequenceVAE):
                              "labels=..., with -1 (NaN, of numbers) where one is unknown; to predict them use "
                              "rv.tasks.predict_labels.")
         given = {} if steps.labels is None else self._observed(steps, law, steps.labels)
-        with poutine.scale(scale=self.weight if steps.training else 1.0):
-            pyro.sample("y", given.pop("fn", law), **given, infer={"law": law})
+        law_of_known = given.pop("fn", law)
+        pyro.sample("y", law_of_known, **given, infer={"law": law})
+        if given and self.weight != 1.0:
+            steps.reward("weight of y", (self.weight - 1.0) * law_of_known.log_prob(given["obs"]))
 
     def inference(self, steps: Steps, x: Tensor) -> None:
         self.base.inference(steps, x)

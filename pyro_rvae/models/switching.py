@@ -19,7 +19,8 @@ from ..distributions import (
     conditional,
 )
 from ..nn import Backward, Causal, Encoder, build, concat
-from .parts import behind_regime, check_regimes, check_widths, context_width, reader_for, without_prior_mean
+from ..priors import StandardNormal
+from .parts import behind_regime, check_regimes, check_widths, given_at_each_step, reader_for, without_prior_mean
 
 __all__ = ["NeuralHMM", "SwitchingLDS"]
 
@@ -29,7 +30,7 @@ class NeuralHMM(SequenceVAE):
 
     ``s_t`` is one of ``modes`` regimes, a one-hot vector. The guide draws the regimes from their exact posterior by
     backward messages, so the ELBO is the log evidence at every draw. Within ``explicit()`` TraceEnum_ELBO sums them out
-    instead: the same bound, with the exact gradient in place of an unbiased one.
+    instead: the same bound, with the exact gradient in place of an unbiased one. A KL weight leaves it as it is.
 
     Source: Rabiner (1989); Tran, Bisk, Vaswani, Marcu & Knight (2016), "Unsupervised Neural Hidden Markov Models",
     arXiv:1609.09007, whose recurrence over past observations feeds the transitions; here it may feed the emission too.
@@ -56,7 +57,7 @@ class NeuralHMM(SequenceVAE):
     ...     rv.fit(model, data, elbo=TraceEnum_ELBO(max_plate_nesting=1))
     """
 
-    summed_out = ("s",)
+    summed_out = exact_sites = ("s",)
 
     def __init__(self, x_dim: int, modes: int = 4, h_dim: int = 128, *, prior: Any = OneHot,
                  likelihood: Any = Bernoulli, recurrence: Any = None, reader: Any = None, layers: int = 1,
@@ -65,7 +66,7 @@ class NeuralHMM(SequenceVAE):
         super().__init__()
         self.x_dim, self.modes, self.h_dim = x_dim, modes, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, beside = context, context_width(context)
+        self.context, beside = given_at_each_step(context)
         self.recurrence: Any = None
         if recurrence is None:  # then no network reads x
             for parameter in self.reader.parameters():
@@ -154,15 +155,16 @@ class SwitchingLDS(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim, self.modes = x_dim, z_dim, h_dim, modes
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.s0: Tensor
         self.register_buffer("s0", torch.zeros(modes), persistent=False)
         self.z0 = nn.Parameter(torch.zeros(z_dim))
         self.prior = conditional(prior, modes + given, modes, hidden=(h_dim,) if given else ())
         check_regimes(self, prior, self.s0, self.s0.new_zeros(given))
         transition = transition if transition is not None else partial(SwitchingNormal, modes=modes)
-        behind_regime(self, "transition", transition)
+        behind_regime(self, "transition", without_prior_mean(self, "transition", transition))
         self.transition = conditional(transition, modes + z_dim + given, z_dim, hidden=(h_dim,))
+        self.z0.requires_grad_(not isinstance(self.transition, StandardNormal))  # which reads nothing
         self.likelihood = conditional(likelihood, z_dim + given, x_dim, hidden=(h_dim,) * layers, dropout=dropout)
         self.encoder = build(encoder, self.reader.out_dim + given, h_dim, kind=Encoder, what="encoder")
         without_prior_mean(self, "posterior", posterior)

@@ -14,7 +14,7 @@ from ..distributions import Bernoulli, Conditional, Delta, Family, Normal, condi
 from ..nn import MLP, Causal, Encoder, Pointwise, Transposed, build, concat
 from ..nn.networks import lacks, origin
 from ..priors import StandardNormal
-from .parts import check_widths, context_width, posterior_for, reader_for, told, without_previous
+from .parts import check_widths, given_at_each_step, posterior_for, reader_for, told, without_previous
 
 __all__ = ["VAE"]
 
@@ -77,7 +77,7 @@ class VAE(SequenceVAE):
         if not hidden:
             raise ValueError(f"{type(self).__name__}: hidden must name the width of one hidden layer at least, got ().")
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.prior = conditional(told(self, prior, likelihood), given, z_dim)
         if not tied:
             self.likelihood = conditional(likelihood, z_dim + given, x_dim, hidden=hidden[::-1], dropout=dropout)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pyro
-import torch
 from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
-from ..nn import LSTM, MLP, Causal, Encoder, Forward, WordDropout, build, concat
+from ..nn import LSTM, MLP, Causal, Encoder, Forward, build, concat
 from ..priors import StandardNormal
 from .parts import (
     check_state,
     check_summary,
     check_widths,
-    context_width,
+    first_frame,
+    given_at_each_step,
     posterior_for,
     reader_for,
     told,
@@ -57,10 +57,9 @@ class VRAE(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
-        blind = isinstance(self.feedback, WordDropout) and self.feedback.p == 1.0
-        self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim), requires_grad=not blind)
+        self.x0 = first_frame(self.feedback, self.reader.out_dim)
         self.prior = conditional(told(self, prior, likelihood), 0, z_dim)
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         check_state(self, self.recurrence)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Step, Steps
 from ..distributions import Bernoulli, Normal, conditional, mean_of
 from ..nn import LSTM, MLP, Causal, build
-from .parts import check_widths, context_width, reader_for, reads_prior_mean, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, reads_prior_mean, without_previous
 
 __all__ = ["VRNN"]
 
@@ -47,7 +47,7 @@ class VRNN(SequenceVAE):
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
         self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=features, output=False)
         self.phi_z = MLP(z_dim, h_dim, hidden=features, output=False)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import SequenceVAE, Step, Steps
+from ..core.checks import check_weight
 from ..distributions import Bernoulli, Family, Normal, conditional
 from ..nn import LSTM, Backward, Causal, Delay, Encoder, Late, build, concat, is_recipe
-from .parts import check_widths, context_width, reader_for, without_previous
+from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["ZForcing"]
 
@@ -40,8 +41,9 @@ class ZForcing(SequenceVAE):
         prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         encoder: mask-aware encoder g, or its class built with ``(in_dim, h_dim)``.
-        auxiliary: alpha, 0 or more; with 0 there is no such network. ``weighted_auxiliaries`` changes it in a
-            training run.
+        auxiliary: alpha, 0 or more; with 0 there is no such network. b_t has as many numbers as the encoder's features,
+            so a weight near 1 drowns the data: on JSB (``tests/benchmarks/family.py``) 0.005 trains, 0.05 and 1 do not.
+            ``rv.weighted_auxiliaries`` changes it in a training run.
         predictor: p(b_t | z_t), as the prior.
         reverse: beta, 0 or more, in units of the likelihood's nats; it needs an encoder that looks at x_t..x_T alone.
         reader: part through which networks read x.
@@ -49,20 +51,22 @@ class ZForcing(SequenceVAE):
         dropout: on the hidden layers of the likelihood.
 
     Raises:
-        ValueError: a negative weight; ``reverse`` with a likelihood that is not to be built here.
+        ValueError: a negative weight; ``reverse`` with a likelihood that is not to be built here, or with an encoder
+            that may look at x_{t-1}.
     """
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = Normal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 encoder: Any = Backward, auxiliary: float = 1.0, predictor: Any = Normal, reverse: float = 0.0,
+                 encoder: Any = Backward, auxiliary: float = 0.005, predictor: Any = Normal, reverse: float = 0.0,
                  reader: Any = None, context: Any = None, dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
-        _check_weights(auxiliary=auxiliary, reverse=reverse)
+        check_weight("ZForcing: auxiliary", auxiliary)
+        check_weight("ZForcing: reverse", reverse)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.auxiliary, self.reverse = auxiliary, reverse
         self.reader = reader_for(reader, likelihood, x_dim)
-        self.context, given = context, context_width(context)
+        self.context, given = given_at_each_step(context)
         self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
         seen = self.reader.out_dim + given
         self.delay = Delay(seen)
@@ -78,6 +82,10 @@ class ZForcing(SequenceVAE):
         if auxiliary:
             self.predictor = conditional(predictor, z_dim, self.encoder.out_dim, hidden=(h_dim,))
         if reverse:
+            if not getattr(self.encoder, "anticausal", False):
+                raise ValueError(f"reverse: b_t is to predict x_{{t-1}}, which {type(self.encoder).__name__} has read, "
+                                 "or may have; pass rv.Backward, or a module of your own with the attribute anticausal "
+                                 "= True, whose b_t looks at x_t..x_T alone.")
             if not (is_recipe(likelihood) or isinstance(likelihood, Family)):
                 raise ValueError("reverse: p(x_{t-1} | b_t) is built as the likelihood is, so pass that as a Family or "
                                  f"a class, not as a whole {type(likelihood).__name__}.")
@@ -113,16 +121,10 @@ class ZForcing(SequenceVAE):
         """log p(x_{t-1} | b_t) at each step, ``(B, T)``; 0 at the first."""
         x, present = steps.gaps(steps.known("x"))  # type: ignore[arg-type]
         x, present = _held(x), None if present is None else _held(present)
-        law = steps.law(self.predictor_x(b), "x", True, present, None)  # type: ignore[misc]
+        law = steps.law(self.predictor_x(b), present, None)  # type: ignore[misc]
         return nn.functional.pad(law.log_prob(x)[..., 1:], (1, 0))
 
 
 def _held(sequence: Tensor) -> Tensor:
     """The sequence one step later; the first value stays where it was, too."""
     return torch.cat([sequence[..., :1, :], sequence[..., :-1, :]], -2)
-
-
-def _check_weights(**weights: Any) -> None:
-    for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-            raise ValueError(f"ZForcing: {name} must be a number of at least 0, got {weight!r}.")

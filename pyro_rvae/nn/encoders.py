@@ -157,6 +157,7 @@ class Backward(_Recurrent):
     """``g_t = f(x_t, ..., x_T)``: each sequence is read from its own last valid step to its first."""
 
     causal = False
+    anticausal = True  # the feature at t looks at nothing before x_t
 
     def read(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
         return [reverse(self.cells[0](reverse(x, mask)), mask)]

@@ -36,8 +36,9 @@ class StandardNormal(nn.Module):
 class Weightless(StandardNormal):
     """A prior that carries no weight: its log density is 0 everywhere, so a deterministic autoencoder pays nothing.
 
-    It is improper, and what it draws (N(0, I)) only gives the latent its shape: samples of a deterministic autoencoder
-    need a density fitted to its codes.
+    It goes with ``posterior=Delta`` alone: ``fit`` and ``evaluate`` refuse it beside a guide with a density. It is
+    improper, and what it draws (N(0, I)) only gives the latent its shape: samples of a deterministic autoencoder need a
+    density fitted to its codes.
     """
 
     def forward(self, *inputs: Any) -> dist.TorchDistribution:

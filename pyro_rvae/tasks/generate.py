@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import overload
 
 import pyro.poutine as poutine
@@ -11,7 +12,9 @@ from torch import Tensor
 from ..core import SequenceVAE
 from ..core.checks import check_count
 from ..core.contexts import evaluating, seeded
+from ..core.handlers import vectorised
 from ..data.transforms import raw_units
+from ..priors import Weightless
 
 __all__ = ["generate", "reconstruct"]
 
@@ -61,9 +64,10 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
             raise ValueError(f"generate: {name} must have one row for each of {num} sequences, got {len(known)}")
     if end is not None:
         _check_end(model, end)
+    _warn_of_noise(model)
     device = next(model.parameters()).device
     parts = []
-    with evaluating(model), seeded(seed, device):
+    with evaluating(model), vectorised(), seeded(seed, device):
         for start in range(0, num, batch_size):
             rows = slice(start, min(start + batch_size, num))
             size = (rows.stop - start,) if length is None else (rows.stop - start, length)
@@ -71,6 +75,13 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
             parts.append(raw_units(model, trace.nodes["x"]["value"]).cpu())
     x = torch.cat(parts)
     return x if end is None else [_until(sequence, end) for sequence in x]
+
+
+def _warn_of_noise(model: SequenceVAE) -> None:
+    if any(isinstance(part, Weightless) for part in model.modules()):
+        warnings.warn(f"{type(model).__name__} is a deterministic autoencoder: its prior has no weight (Weightless), "
+                      "so what it generates comes from codes that nothing has fitted. Reconstruct, or fit a density to "
+                      "its codes.", UserWarning, stacklevel=3)
 
 
 def _check_end(model: SequenceVAE, end: int) -> None:
@@ -104,7 +115,7 @@ def reconstruct(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, se
     device = next(model.parameters()).device
     known = _known(device, controls, labels)
     x, mask = x.to(device), None if mask is None else mask.to(device)
-    with evaluating(model), seeded(seed, device):
+    with evaluating(model), vectorised(), seeded(seed, device):
         posterior = poutine.trace(model.guide).get_trace(x, mask, **known)
         size = tuple(x.shape[:1] if model.static else x.shape[:2])
         program = poutine.trace(poutine.replay(model.model, posterior))

@@ -125,3 +125,12 @@ def test_refusals(rolls):
         latent_use(model, rolls.test, batch_size=1)
     with pytest.raises(TypeError, match="latent_use needs one data set"):
         latent_use(model, rolls)
+
+
+@pytest.mark.parametrize("made", [rv.StepRAE, rv.RAE])
+def test_a_point_guide_has_codes_that_count(made, rolls):
+    """The codes of a deterministic autoencoder vary with x; there is no KL, and each particle is the same point."""
+    torch.manual_seed(0)
+    found = latent_use(made(rolls.test.x_dim, 2, 4), rolls.test, num_particles=3)
+    assert found.kl == pytest.approx(0.0, abs=1e-12) and found.num_units == 2 and found.active_units <= 2
+    assert math.isfinite(found.shuffling_cost)

@@ -214,8 +214,8 @@ def test_a_stride_beyond_the_longest_sequence_of_the_data(model: Any, every: Any
     data = data_set("binary", "binary")
     with pytest.raises(ValueError, match=f"{model.__name__}: every is 7, and the longest sequence has 6 frames.*<= 6"):
         model.for_data(data, z_dim=Z, h_dim=H, every=every)
-    with pytest.raises(ValueError, match="longest sequence has 5 frames"):
-        model(X, Z, H, every=every, longest=5)
+    with pytest.raises(ValueError, match="longest sequence has 6 frames"):
+        rv.fit(model(X, Z, H, every=every), data, progress=False)
     assert model.for_data(data, z_dim=Z, h_dim=H, every=T).every in (T, (T,))
 
 

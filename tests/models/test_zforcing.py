@@ -118,7 +118,7 @@ def test_a_latent_may_be_read_before_it_is_carried(name: str) -> None:
 @pytest.mark.parametrize("weight", [-0.1, float("inf"), float("nan"), "1", True, None])
 @pytest.mark.parametrize("argument", ["auxiliary", "reverse"])
 def test_weights_are_numbers(argument: str, weight: Any) -> None:
-    with pytest.raises(ValueError, match=f"^ZForcing: {argument} must be a number of at least 0, got {weight!r}"):
+    with pytest.raises(ValueError, match=f"{argument} must be a finite number of at least 0, got {weight!r}"):
         rv.ZForcing(X, Z, H, **{argument: weight})
 
 
