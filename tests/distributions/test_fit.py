@@ -70,6 +70,7 @@ EXTRA = {rv.Categorical: {"classes": 4}, rv.AutoregressiveBernoulli: {"hidden": 
 
 def test_the_table() -> None:
     assert likelihood_table() in fit.__doc__
+    assert likelihood_table().strip() in (Path(__file__).parents[2] / "README.md").read_text()
     families = {part for part in vars(rv).values() if isinstance(part, type) and issubclass(part, Family)}
     assert families - set(LIKELIHOODS) <= {rv.Family, rv.Delta, rv.OneHot, rv.InverseAutoregressive}  # of latents
 

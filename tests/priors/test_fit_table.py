@@ -6,6 +6,7 @@ The table is generated here, and stands in the documentation of ``pyro_rvae.prio
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyro.poutine as poutine
@@ -139,7 +140,9 @@ def table() -> str:
 
 def test_the_table_stands_in_the_documentation() -> None:
     said = " ".join((rv.priors.__doc__ or "").split())
-    assert " ".join(table().split()) in said, f"the table of pyro_rvae.priors is out of date; it is now\n{table()}"
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    for where, text in (("pyro_rvae.priors", said), ("README.md", readme)):
+        assert " ".join(table().split()) in text, f"the table of {where} is out of date; it is now\n{table()}"
 
 
 def test_every_prior_of_the_package_stands_in_the_table() -> None:
