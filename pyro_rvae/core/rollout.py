@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..distributions import Conditional
 from .emit import check_law, emit_drawn
-from .handlers import Site, noise_source, peek, rsample_from
+from .handlers import Site, peek
+from .noise import noise_source, rsample_from
 from .verbs import OneStep, Via, reads_path, refuse_gaps, same, unsampled
 
 if TYPE_CHECKING:

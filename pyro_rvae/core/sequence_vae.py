@@ -3,70 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import nullcontext
 from functools import partial
-from itertools import count
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
 
 import pyro
-import pyro.distributions as dist
 import pyro.poutine as poutine
-import torch
 from pyro.infer.autoguide import AutoGuide
-from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
-from torch.distributions import biject_to
 
 from .checks import check_arguments, check_known
-from .contexts import forked, is_registered
+from .contexts import forked
 from .handlers import known_values
+from .registry import apart, register
+from .shared import SharedPosterior
 from .steps import Steps
 from .traces import sites
 
-__all__ = ["SequenceVAE", "SharedPosterior"]
-
-_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-_entries: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()  # what an instance has put in Pyro's store
-_numbers = count()
-
-
-def register(module: nn.Module) -> None:
-    """Put a module's parameters in Pyro's store, under a name that belongs to this instance alone.
-
-    A copy is another instance, so it gets another name; a parameter that was replaced (``load_state_dict(assign=
-    True)``) is registered again.
-    """
-    if not (is_registered() and am_i_wrapped()):
-        return
-    name = _names.get(module)
-    if name is None:
-        name = _names[module] = f"{type(module).__name__}#{next(_numbers)}"
-    store, ours = pyro.get_param_store(), _entries.setdefault(module, set())
-    for key, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            full = f"{name}$$${key}"
-            if full in store and store[full].unconstrained() is not parameter:  # type: ignore[attr-defined]
-                if full not in ours:
-                    raise RuntimeError(f"Pyro's store holds {full!r}, which this {type(module).__name__} did not put "
-                                       "there (was the store loaded from a file?), and the model's own weights are "
-                                       "others. Save and load weights with save_pretrained, or state_dict; then "
-                                       "pyro.clear_param_store().")
-                del store[full]
-            ours.add(full)
-            if pyro.param(full, parameter) is not parameter:
-                raise RuntimeError(f"a handler (lift, substitute) replaced parameter {key!r}, which a network of "
-                                   f"{type(module).__name__} holds: it would have no effect, in either form. A weight "
-                                   f"with a prior is drawn in `shared`.")
-
-
-def _apart(program: Any) -> Any:
-    """Where an AutoGuide keeps its parameters to itself.
-
-    By its own names in Pyro's store ("AutoNormal.locs.w") two models would train one guide between them; they are
-    parameters of the model, and registered under its name.
-    """
-    return pyro.get_param_store().scope() if isinstance(program, AutoGuide) else nullcontext()
+__all__ = ["SequenceVAE"]
 
 
 class _Finished(type):
@@ -77,38 +30,6 @@ class _Finished(type):
         model.init_arguments = args, kwargs  # by which tasks.save_pretrained names a model's parts
         model._finish()
         return model
-
-
-class SharedPosterior(nn.Module):
-    """A mean-field Normal guide, in unconstrained space, for what is drawn once a data set.
-
-    Each site of ``program`` gets ``loc`` and ``softplus(raw)`` of its unconstrained shape; the draw is carried to
-    the site's support (Kucukelbir et al. 2017, arXiv:1603.00788).
-    """
-
-    def __init__(self, program: Any) -> None:
-        super().__init__()
-        with poutine.block(), forked():  # the prior's draws only tell shapes
-            trace = poutine.trace(program).get_trace()
-        self.loc, self.raw = nn.ParameterDict(), nn.ParameterDict()
-        self.transforms: dict[str, Any] = {}
-        for name, site in trace.iter_stochastic_nodes():
-            if site["fn"].support.is_discrete:
-                raise ValueError(f"shared site {name!r} is discrete; a Normal guide can't stand for it. "
-                                 "Set self.shared_posterior to a guide of your own.")
-            if site["fn"].batch_shape:
-                raise ValueError(f"shared site {name!r} has batch shape {tuple(site['fn'].batch_shape)} outside of any "
-                                 "plate; make it one event: `.to_event(1)` is missing.")
-            self.transforms[name] = biject_to(site["fn"].support)
-            start = self.transforms[name].inv(site["value"])
-            self.loc[name] = nn.Parameter(torch.zeros_like(start))
-            self.raw[name] = nn.Parameter(torch.full_like(start, -2.0))
-
-    def forward(self) -> None:
-        for name, transform in self.transforms.items():
-            loc, scale = self.loc[name], nn.functional.softplus(self.raw[name])
-            base = dist.Normal(loc, scale).to_event(loc.dim())
-            pyro.sample(name, dist.TransformedDistribution(base, [transform]))
 
 
 class SequenceVAE(nn.Module, metaclass=_Finished):
@@ -271,7 +192,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         if type(self).shared is not SequenceVAE.shared and not hasattr(self, "shared_posterior"):
             self.shared_posterior = SharedPosterior(self.shared)
         elif isinstance(getattr(self, "shared_posterior", None), AutoGuide):
-            with poutine.block(), forked(), _apart(self.shared_posterior):  # it builds its parameters at its first call
+            with poutine.block(), forked(), apart(self.shared_posterior):  # it builds its parameters at its first call
                 self.shared_posterior()
 
     def _steps(self, length: int, data: dict[str, Tensor | None], mask: Tensor | None, controls: Tensor | None,
@@ -293,7 +214,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         if type(self).shared is SequenceVAE.shared:
             return {}
         scale = batch / (self.num_sequences or batch)
-        with poutine.trace() as trace, poutine.scale(scale=scale), _apart(program):
+        with poutine.trace() as trace, poutine.scale(scale=scale), apart(program):
             program()
         return {name: site["value"] if site["fn"].event_dim else site["value"].unsqueeze(-1)
                 for name, site in sites(trace.trace).items()}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..nn import concat
 from .emit import emit, emit_drawn
-from .handlers import noise_source, rsample_from
+from .noise import noise_source, rsample_from
 from .rollout import Probe, Rollout
 from .verbs import Step, Via, all_laws, same, shift
 

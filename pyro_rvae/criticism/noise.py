@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.handlers import Noise, rsample_from
+from ..core.noise import Noise, rsample_from
 from ..core.traces import in_batch
 from .chunks import Chunk
 

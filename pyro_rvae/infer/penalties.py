@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..core import SequenceVAE
 from ..core.checks import check_weight
 from ..core.contexts import unregistered
-from ..core.handlers import mean_path
+from ..core.noise import mean_path
 from ..core.traces import guide_trace, in_batch, sites
 from ..data import Batch
 

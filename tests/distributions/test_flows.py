@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo import MASK, H, X, Z, make_data
 
 import pyro_rvae as rv
-from pyro_rvae.core.handlers import rsample_from
+from pyro_rvae.core.noise import rsample_from
 from pyro_rvae.distributions import FlowNormal, flows
 
 D = 3

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from zoo import LENGTHS, MASK, ZOO, B, H, X, Z
 
 import pyro_rvae as rv
-from pyro_rvae.core.handlers import mean_path, weighted_auxiliaries
+from pyro_rvae.core.handlers import weighted_auxiliaries
+from pyro_rvae.core.noise import mean_path
 from pyro_rvae.data import Batch, SequenceDataset, StaticDataset
 from pyro_rvae.infer import measure
 from pyro_rvae.infer.penalties import squared_norm
