@@ -14,7 +14,7 @@ SMALL = {r"^epochs = \d+": "epochs = 1", r"^particles = \d+": "particles = 2", r
 
 
 def test_there_are_tutorials() -> None:
-    assert TUTORIALS
+    assert {path.stem for path in TUTORIALS} >= {"01_first_model", "02_your_own_prior"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -22,9 +22,10 @@ def test_there_are_tutorials() -> None:
 def test_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(path, as_version=4)
+    sources = "\n".join(c.source for c in notebook.cells)
     for pattern, small in SMALL.items():
-        sources = "\n".join(c.source for c in notebook.cells)
-        assert re.search(pattern, sources, flags=re.M), f"{path.name} has no line {pattern}"
+        if not re.search(pattern, sources, flags=re.M):  # a renamed setting would run at full size
+            assert pattern.split()[0].removeprefix("^") not in sources, f"{path.name} has no line {pattern}"
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.source = re.sub(pattern, small, cell.source, flags=re.M)
@@ -36,5 +37,5 @@ def test_is_committed_with_its_pictures_and_without_errors(path: Path) -> None:
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     outputs = [o for c in cells for o in c.outputs]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
-    assert not any(o.output_type == "error" for o in outputs)
+    assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1)), "run the notebook from top to bottom"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, RNN, Bidirectional, Causal, Encoder, Pointwise, build, concat
-from ..priors import StandardNormal
+from ..priors import GaussianProcess, StandardNormal
 from .parts import check_summary, check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["DSAE"]
@@ -65,7 +65,7 @@ class DSAE(SequenceVAE):
         self.recurrence = build(recurrence, z_dim + given, h_dim, kind=Causal, what="recurrence")
         prior = without_previous(self, "prior", prior, "h_t")
         self.prior = conditional(prior, self.recurrence.out_dim, z_dim, hidden=(h_dim,))
-        if isinstance(self.prior, StandardNormal):  # Weightless too: z_t depends on nothing, so f has nothing to learn
+        if isinstance(self.prior, (StandardNormal, GaussianProcess)):  # laws that read no h_t: f has nothing to learn
             for parameter in (self.z0, *self.recurrence.parameters()):
                 parameter.requires_grad_(False)
         self.likelihood = conditional(likelihood, z_dim + v_dim + given, x_dim, hidden=(h_dim,), dropout=dropout)
