@@ -108,9 +108,15 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
             controls: ``(B, T, control_dim)``, known inputs at each step.
             labels: ``(B, ...)``, known once a sequence.
         """
+        self._generate(self.shared, x, mask, size=size, controls=controls, labels=labels)
+
+    def _generate(self, program: Any, x: Tensor | None = None, mask: Tensor | None = None, *,
+                  size: tuple[int, ...] | None = None, controls: Tensor | None = None,
+                  labels: Tensor | None = None) -> None:
+        """The generative program, with what ``program`` draws once a data set."""
         x, batch, length = check_arguments(self, x, mask, size, controls, labels)
         register(self)
-        shared = self._shared(self.shared, batch)
+        shared = self._shared(program, batch)
         with pyro.plate("batch", batch, dim=-1):
             known = known_values()
             check_known(type(self).__name__, known, batch, length)
@@ -139,6 +145,14 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
     def read(self, x: Tensor) -> Tensor:
         """Raw frames as the networks see them."""
         return self.reader(x)  # type: ignore[no-any-return]
+
+    def learned_model(self, *args: Any, **kwargs: Any) -> None:
+        """:meth:`model`, with what is drawn once a data set (``shared``) from its posterior instead of its prior.
+
+        What a trained model generates: sequences like those of the data set that it was trained on. Without ``shared``
+        it is :meth:`model`.
+        """
+        self._generate(getattr(self, "shared_posterior", self.shared), *args, **kwargs)
 
     @classmethod
     def for_data(cls, data: Any, **parts: Any) -> Self:

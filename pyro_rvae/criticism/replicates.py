@@ -59,7 +59,7 @@ def free_running(
 
     ``z ~ p(z), x_t ~ p(x_t | x_{<t}, z)`` with the drawn ``x_{<t}``. From the data come the lengths, and
     controls and labels where there are any. With point estimates of the weights it is the prior and the
-    posterior predictive.
+    posterior predictive; what is drawn once a data set (``shared``) comes from its posterior.
 
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`.
@@ -74,7 +74,7 @@ def free_running(
     def program(chunk: Chunk) -> Tensor:
         size = tuple(chunk.batch.x.shape[: 1 if model.static else 2])
         with pyro.plate("particles", len(chunk.particles), dim=-2):
-            trace = poutine.trace(model.model).get_trace(
+            trace = poutine.trace(getattr(model, "learned_model", model.model)).get_trace(
                 None, chunk.batch.mask, size=size, **chunk.batch.known
             )
         return _site_of_x(trace)["value"]  # type: ignore[no-any-return]

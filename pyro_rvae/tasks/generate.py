@@ -36,7 +36,8 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
              end: int | None = None) -> Tensor | list[Tensor]:
     r"""Draws :math:`x_{1:T} \sim p(x, z)` by running the generative program freely.
 
-    The model is in evaluation mode meanwhile, and no gradient is kept.
+    The model is in evaluation mode meanwhile, and no gradient is kept. What is drawn once a data set (``shared``) comes
+    from its posterior.
 
     Arguments:
         num: sequences (items, of a static model).
@@ -71,7 +72,7 @@ def generate(model: SequenceVAE, num: int, length: int | None = None, *, seed: i
         for start in range(0, num, batch_size):
             rows = slice(start, min(start + batch_size, num))
             size = (rows.stop - start,) if length is None else (rows.stop - start, length)
-            trace = poutine.trace(model.model).get_trace(size=size, **_known(device, controls, labels, rows))
+            trace = poutine.trace(model.learned_model).get_trace(size=size, **_known(device, controls, labels, rows))
             parts.append(raw_units(model, trace.nodes["x"]["value"]).cpu())
     x = torch.cat(parts)
     return x if end is None else [_until(sequence, end) for sequence in x]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro
+import pyro.poutine as poutine
 import pytest
 import torch
+from zoo import ZOO
 
 import pyro_rvae as rv
 from pyro_rvae.tasks import generate, reconstruct
@@ -122,3 +125,17 @@ def test_sizes(arguments: Any, what: str) -> None:
 def test_known_inputs_of_another_size() -> None:
     with pytest.raises(ValueError, match="labels must have one row for each of 3 sequences, got 2"):
         generate(Known(), 3, 4, controls=torch.zeros(3, 4, 1), labels=torch.zeros(2))
+
+
+def test_what_is_drawn_once_a_data_set_comes_from_its_posterior() -> None:
+    """x_t ~ N(., s^2) with s ~ Gamma(2, 2) a priori; the posterior is set to a narrow one near 50."""
+    model = ZOO["shared"].make()
+    with torch.no_grad():
+        model.shared_posterior.loc["s"].fill_(math.log(50.0))
+        model.shared_posterior.raw["s"].fill_(-8.0)
+    assert 30 < rv.generate(model, 20, 6, seed=0).std() < 70
+    data = rv.data.SequenceDataset(torch.randn(12, 5), [6, 6])
+    assert 30 < rv.criticism.free_running(model, data, num=5).values.std() < 70
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert poutine.trace(model.model).get_trace(size=(20, 6)).nodes["x"]["value"].std() < 15  # the prior's
