@@ -13,7 +13,7 @@ from torch.distributions import Independent, register_kl
 from torch.nn.functional import softplus
 
 from .families import MIN_SCALE, Family, Normal, inverse_softplus
-from .missing import observe_elements
+from .missing import Marginal, observe_elements
 
 __all__ = ["FullGaussian", "FullNormal", "LowRankGaussian", "LowRankNormal"]
 
@@ -202,22 +202,8 @@ def _cholesky(covariance: Any, dim: int) -> Tensor:
     return factor
 
 
-class _MarginalLowRank(dist.TorchDistribution):
+class _MarginalLowRank(Marginal):
     """A low-rank Gaussian of the present elements: absent ones are made N(0, 1), and that density is taken off."""
-
-    arg_constraints: dict[str, Any] = {}
-    support = dist.constraints.real_vector
-
-    def __init__(self, base: Any, present: Tensor) -> None:
-        self.base, self.present = base, present
-        shape = torch.broadcast_shapes(base.batch_shape, present.shape[:-1])
-        super().__init__(shape, base.event_shape, validate_args=False)
-
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> _MarginalLowRank:
-        return _MarginalLowRank(self.base.expand(batch_shape), self.present)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        return self.base.expand(self.batch_shape).sample(sample_shape)  # type: ignore[no-any-return]
 
     def log_prob(self, value: Tensor) -> Tensor:
         loc = torch.where(self.present, self.base.loc, value)  # an absent element stands at its mean

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
-from typing import Any
+from typing import Any, Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-__all__ = ["observe_elements"]
+__all__ = ["Marginal", "observe_elements"]
 
 
 @singledispatch
@@ -42,8 +42,13 @@ def _marginal_normal(fn: Any, present: Tensor) -> dist.TorchDistribution:
     return _MarginalNormal(fn, present)
 
 
-class _MarginalNormal(dist.TorchDistribution):
-    """A multivariate Normal of the present elements: the absent ones are replaced by independent N(0, 1) at 0."""
+class Marginal(dist.TorchDistribution):
+    """The law ``base`` of a vector, of which only the elements that are present count; a subclass gives the density.
+
+    Arguments:
+        base: a distribution with ``event_shape (d,)``.
+        present: boolean ``(..., d)``.
+    """
 
     arg_constraints: dict[str, Any] = {}
     support = dist.constraints.real_vector
@@ -53,11 +58,15 @@ class _MarginalNormal(dist.TorchDistribution):
         shape = torch.broadcast_shapes(base.batch_shape, present.shape[:-1])
         super().__init__(shape, base.event_shape, validate_args=False)
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> _MarginalNormal:
-        return _MarginalNormal(self.base.expand(batch_shape), self.present)
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Self:
+        return type(self)(self.base.expand(batch_shape), self.present)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.base.expand(self.batch_shape).sample(sample_shape)  # type: ignore[no-any-return]
+
+
+class _MarginalNormal(Marginal):
+    """A multivariate Normal of the present elements: the absent ones are replaced by independent N(0, 1) at 0."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         # Rows of the Cholesky factor, and not of the covariance, in which half of the digits are lost.

@@ -22,6 +22,7 @@ import platform
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -256,6 +257,24 @@ def report(lines: list[dict[str, Any]]) -> None:
           "it is asked for: its reconstruction is no bound on -log p(x), and not comparable with the others.")
 
 
+def run_all(names: list[str], one: Callable[[str], None], lines: Lines,
+            finish: Callable[[list[dict[str, Any]]], None]) -> None:
+    """``one`` for each name, then the table of all that there is; the exit status tells whether one failed."""
+    failed = 0
+    for name in names:
+        try:
+            one(name)
+        except Exception:  # a row that fails must not cost the others
+            failed += 1
+            print(f"| {name} | failed, see above |", flush=True)
+            traceback.print_exc(file=sys.stderr)
+    if lines.all():
+        print()
+        finish(lines.all())
+    if failed:
+        raise SystemExit(f"{failed} of {len(names)} failed")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", metavar="NAME", help=f"of: {'; '.join(ROWS)}")
@@ -274,19 +293,8 @@ def main() -> None:
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no model of the name {', '.join(unknown)}; there are: {'; '.join(ROWS)}")
     torch.set_num_threads(options.threads)
-    data, lines, failed = rv.data.jsb_chorales(), Lines(options.json), 0
-    for name in names:
-        try:
-            run(name, data, options, lines)
-        except Exception:  # a model that fails must not cost the others
-            failed += 1
-            print(f"| {name} | failed, see above |", flush=True)
-            traceback.print_exc(file=sys.stderr)
-    if lines.all():
-        print()
-        report(lines.all())
-    if failed:
-        raise SystemExit(f"{failed} of {len(names)} models failed")
+    data, lines = rv.data.jsb_chorales(), Lines(options.json)
+    run_all(names, lambda name: run(name, data, options, lines), lines, report)
 
 
 if __name__ == "__main__":

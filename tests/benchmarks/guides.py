@@ -20,12 +20,11 @@ import argparse
 import statistics
 import sys
 import time
-import traceback
 from functools import partial
 from typing import Any
 
 import torch
-from family import BATCH, EPOCHS, Lines, machine, read, size, train
+from family import BATCH, EPOCHS, Lines, machine, read, run_all, size, train
 from pyro.infer import Trace_ELBO
 
 import pyro_rvae as rv
@@ -147,21 +146,14 @@ def main() -> None:
     if unknown := [name for name in names if name not in GUIDES]:
         parser.error(f"no guide of the name {', '.join(unknown)}; there are: {'; '.join(GUIDES)}")
     torch.set_num_threads(options.threads)
-    data, lines, failed = rv.data.jsb_chorales(), Lines(options.json), 0
-    for name in names:
-        try:
-            if lines.find(kind="guide", name=name, **settings(options)) is None:
-                lines.add(measure(name, data, options))
-            print(table([lines.find(kind="guide", name=name, **settings(options)) or {}]).splitlines()[-1], flush=True)
-        except Exception:  # a guide that fails must not cost the others
-            failed += 1
-            print(f"| {name} | failed, see above |", flush=True)
-            traceback.print_exc(file=sys.stderr)
-    if lines.all():
-        print()
-        report(lines.all())
-    if failed:
-        raise SystemExit(f"{failed} of {len(names)} guides failed")
+    data, lines = rv.data.jsb_chorales(), Lines(options.json)
+
+    def one(name: str) -> None:
+        if lines.find(kind="guide", name=name, **settings(options)) is None:
+            lines.add(measure(name, data, options))
+        print(table([lines.find(kind="guide", name=name, **settings(options)) or {}]).splitlines()[-1], flush=True)
+
+    run_all(names, one, lines, report)
 
 
 if __name__ == "__main__":

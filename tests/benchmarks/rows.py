@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from functools import partial
 from typing import Any
 
 import pyro
 import torch
-from family import Lines, Row, machine, read, row, size
+from family import Lines, Row, machine, read, row, run_all, size
 
 import pyro_rvae as rv
 from pyro_rvae.infer import cosine, linear, warmup
@@ -160,23 +159,16 @@ def main() -> None:
     if unknown := [name for name in options.models if name not in ROWS]:
         parser.error(f"no model of the name {', '.join(unknown)}; there are: {names}")
     torch.set_num_threads(options.threads)
-    data, lines, failed = load(options), Lines(options.json), 0
-    for name in options.models:
-        try:
-            line = lines.find(kind="rows", name=name, **settings(options))
-            if line is None:
-                line = measure(name, data, options)
-                lines.add(line)
-            print(cells(line), flush=True)
-        except Exception:  # a model that fails must not cost the others
-            failed += 1
-            print(f"| {name} | failed, see above |", flush=True)
-            traceback.print_exc(file=sys.stderr)
-    if lines.all():
-        print()
-        report(lines.all())
-    if failed:
-        raise SystemExit(f"{failed} of {len(options.models)} models failed")
+    data, lines = load(options), Lines(options.json)
+
+    def one(name: str) -> None:
+        line = lines.find(kind="rows", name=name, **settings(options))
+        if line is None:
+            line = measure(name, data, options)
+            lines.add(line)
+        print(cells(line), flush=True)
+
+    run_all(options.models, one, lines, report)
 
 
 if __name__ == "__main__":
