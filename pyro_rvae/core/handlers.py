@@ -1,4 +1,4 @@
-"""Contexts and handlers around a model. The only file that knows Pyro's message stack."""
+"""Contexts and handlers around a model. With coroutine.py the only file that knows Pyro's message stack."""
 
 from __future__ import annotations
 
@@ -160,9 +160,10 @@ class Site:
     value: Tensor | None  # fixed from outside, or None
     observed: bool
     batch_shape: torch.Size
+    scale: float | Tensor = 1.0  # by which its log-density counts
 
 
-def peek(name: str, value: Tensor | None = None, *, discrete: bool = False) -> Site:
+def peek(name: str, value: Tensor | None = None, *, discrete: bool = False, exact: bool = False) -> Site:
     """Ask the handlers about the site ``name``, whose data are ``value``, without sampling or recording it.
 
     This is the first half of ``pyro.poutine.runtime.apply_stack``: each handler may process the message, then
@@ -170,7 +171,7 @@ def peek(name: str, value: Tensor | None = None, *, discrete: bool = False) -> S
     """
     msg: Any = {
         "type": "sample", "name": name, "fn": Question(discrete), "is_observed": value is not None, "value": value,
-        "args": (), "kwargs": {}, "infer": {}, "scale": 1.0, "mask": None, "cond_indep_stack": (), "done": False,
+        "args": (), "kwargs": {}, "infer": {"exact": exact}, "scale": 1.0, "mask": None, "cond_indep_stack": (), "done": False,
         "stop": False, "continuation": None,
     }
     for handler in reversed(_PYRO_STACK):
@@ -185,4 +186,4 @@ def peek(name: str, value: Tensor | None = None, *, discrete: bool = False) -> S
             break
     sizes = {frame.dim: frame.size for frame in msg["cond_indep_stack"] if frame.vectorized}
     shape = torch.Size(sizes.get(d, 1) for d in range(min(sizes, default=0), 0))
-    return Site(msg["value"], msg["is_observed"], shape)
+    return Site(msg["value"], msg["is_observed"], shape, msg["scale"])

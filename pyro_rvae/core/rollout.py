@@ -68,7 +68,7 @@ class Probe(_Tight):
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         if name in self.sites:
             raise ValueError(f"site {name!r} is sampled twice in one step; give the second another name.")
-        self.sites[name] = site = peek(name, self.steps.data.get(name))
+        self.sites[name] = site = peek(name, self.steps.data.get(name), exact=name in self.steps.exact)
         if site.value is not None:
             self._check_length(name, site.value)
             if reads_path(conditional) and site.observed:

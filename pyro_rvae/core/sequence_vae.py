@@ -6,7 +6,6 @@ import inspect
 from functools import partial
 from typing import Any, ClassVar, Self
 
-import pyro
 import pyro.poutine as poutine
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from .checks import check_arguments, check_known
 from .contexts import forked
 from .handlers import known_values
+from .particles import plates
 from .registry import apart, register
 from .shared import SharedPosterior
 from .steps import Steps
@@ -117,7 +117,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         x, batch, length = check_arguments(self, x, mask, size, controls, labels)
         register(self)
         shared = self._shared(program, batch)
-        with pyro.plate("batch", batch, dim=-1):
+        with plates(batch):
             known = known_values()
             check_known(type(self).__name__, known, batch, length)
             steps = self._steps(length, {"x": x, **known}, mask, controls, labels, shared)
@@ -136,7 +136,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         assert checked is not None
         register(self)
         shared = self._shared(getattr(self, "shared_posterior", None), batch)
-        with pyro.plate("batch", batch, dim=-1):
+        with plates(batch):
             steps = self._steps(length, {}, mask, controls, labels, shared)
             steps.values["x"] = checked  # a known input of the steps
             self.inference(steps, self.read(checked) if self.static else steps.seen("x", None))

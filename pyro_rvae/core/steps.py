@@ -17,6 +17,7 @@ from torch import Tensor
 from ..distributions import observe_elements
 from .checks import sites_to_sum
 from .handlers import Site, auxiliary_weight, is_explicit, peek, trust
+from .particles import Particles, ParticleStep, particles
 from .rollout import Probe, Rollout
 from .stepwise import ExplicitStep
 from .vectorised import AllSteps
@@ -66,7 +67,11 @@ class Steps:
     # -------------------------------------------------------------------------------------------- for the body
     def __iter__(self) -> Iterator[Any]:
         self._open = True  # stays so if a body leaves its loop early, which `finish` reports
-        yield from self._explicit() if is_explicit() else self._vectorised()
+        run = particles()
+        if run is not None:
+            yield from self._by_particles(run)
+        else:
+            yield from self._explicit() if is_explicit() else self._vectorised()
         self._open = False
 
     @property
@@ -214,10 +219,27 @@ class Steps:
             self.values[name] = torch.stack(torch.broadcast_tensors(*drawn), -2)
             self.raw[name] = torch.stack(torch.broadcast_tensors(*step.raw[name]), -2)
 
+    def _by_particles(self, run: Particles) -> Iterator[Any]:
+        with torch.no_grad():
+            probe = Probe(self)
+            yield probe
+        if not run.in_step(self, set(probe.sites)):
+            yield from self._vectorised()  # asked anew: the guide has gone on since, and fixed the sites of this loop
+            return
+        step = ParticleStep(self, probe, run)
+        for step.t in range(self.length):
+            run.turn()
+            yield step
+        run.turn()
+        step.collect()
+
     def _vectorised(self) -> Iterator[Any]:
         with torch.no_grad():
             probe = Probe(self)
             yield probe
+        yield from self._at_once(probe)
+
+    def _at_once(self, probe: Probe) -> Iterator[Any]:
         if not probe.sites:
             return
         rollout = None

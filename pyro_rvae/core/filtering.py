@@ -1,0 +1,322 @@
+"""Particle filtering with a guide as the proposal: what FIVO, its evaluation and filtering draws rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro.poutine as poutine
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from .checks import check_count
+from .coroutine import Coroutine, wait
+from .noise import noise_source
+from .particles import ParticleStep, reading, take
+from .resampling import Resampling, effective_size, systematic
+from .traces import check_latents, in_batch, sites
+
+__all__ = ["Filtered", "particle_filter"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Filtered:
+    r"""What a particle filter found, for K particles of B sequences of T steps.
+
+    Attributes:
+        increments: ``(T + 1, B)``, :math:`\log \hat p(x_t \mid x_{<t})`; the last row is what the model scores after
+            its loop (a label, say), else 0. Their sum is ``log_evidence``.
+        log_weights: ``(K, B)``, normalised, of the particles at the end.
+        effective_sizes: ``(T, B)``, before resampling.
+        resampled: ``(T - 1, B)``, whether a sequence's particles were resampled after a step.
+        score: ``(B,)``, the surrogate whose gradient is what the draws without a gradient of their own (resampling, if
+            asked for, and latents that are not reparametrised) add to that of ``log_evidence``.
+        paths: by latent site, ``(K, B, T, d)``: the paths of the particles at the end.
+        filtering: by latent site, ``(K, B, T, d)``: the particles after each step, weighted by ``step_weights``: draws
+            of :math:`p(z_t \mid x_{\le t})`.
+        step_weights: ``(T, K, B)``, normalised log-weights after each step, before resampling.
+        shared: ``log p(s) - log q(s)`` of what is drawn once a data set, with its scale B/N; 0 if nothing is.
+    """
+
+    increments: Tensor
+    log_weights: Tensor
+    effective_sizes: Tensor
+    resampled: Tensor
+    score: Tensor
+    paths: dict[str, Tensor]
+    filtering: dict[str, Tensor]
+    step_weights: Tensor
+    shared: Tensor
+
+    @property
+    def log_evidence(self) -> Tensor:
+        r"""``(B,)``: :math:`\log \hat Z`, with :math:`E \hat Z = p(x)`."""
+        return self.increments.sum(0)
+
+
+def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_particles: int = 16,
+                    resampling: Resampling = systematic, threshold: float = 0.5, bootstrap: bool = False,
+                    resampling_gradient: bool = False, **known: Any) -> Filtered:
+    r"""Filter a batch of sequences with K particles each, proposed by the guide.
+
+    At each step the guide draws ``z_t`` for every particle, which is weighed by
+
+    .. math:: \alpha_t = \frac{p(x_t, z_t \mid x_{<t}, z_{<t})}{q(z_t \mid z_{<t}, x)}, \qquad
+              \hat p(x_t \mid x_{<t}) = \sum_k W_{t-1}^k \alpha_t^k
+
+    and where the effective sample size of a sequence's weights falls below ``threshold K``, its particles are resampled.
+    What a program draws before the loop that emits x (once a sequence, or on a slower clock) moves with its particle,
+    and counts in the first weights. In the padding nothing is drawn for the better, weighed or resampled.
+
+    Arguments:
+        model: a :class:`~pyro_rvae.SequenceVAE` with latents in the loop that samples x.
+        x, mask, known: a batch, as for ``model.guide``.
+        num_particles: K.
+        resampling: ``systematic``, ``multinomial``, or a function ``(log_weights (K, B), uniform (K, B)) -> (K, B)``.
+        threshold: of the effective sample size, as a share of K; 0 never resamples (then it is importance sampling), a
+            number above 1 resamples after every step.
+        bootstrap: propose from the model's own prior, without the guide (Gordon et al. 1993).
+        resampling_gradient: whether ``score`` has the score function of the ancestors (needs ``multinomial``).
+
+    Raises:
+        ValueError: no latent in the loop that samples x, or a guide that does not draw those latents in one loop.
+
+    Source: Doucet & Johansen (2009), "A tutorial on particle filtering and smoothing"; Maddison et al. (2017),
+    arXiv:1705.09279, algorithm 1.
+    """
+    check_count("num_particles", num_particles)
+    if model.static:
+        raise ValueError(f"{type(model).__name__} is static: it has no steps between which particles could be "
+                         "resampled. Use RenyiELBO(alpha=0, num_particles=K), the importance-weighted bound.")
+    run = _Run(num_particles, mask, resampling, threshold, resampling_gradient)
+    with reading(run):
+        return run(model, (x, mask), known, bootstrap)
+
+
+class _Run:
+    """The filter of one batch: what :class:`~pyro_rvae.core.particles.Particles` asks for, and who calls whom."""
+
+    def __init__(self, num_particles: int, mask: Tensor | None, resampling: Resampling, threshold: float,
+                 resampling_gradient: bool) -> None:
+        self.num_particles, self.mask = num_particles, mask
+        self.resampling, self.threshold, self.resampling_gradient = resampling, threshold, resampling_gradient
+        self.drawn: dict[str, Tensor] = {}
+        self.shared: dict[Any, Any] = {}
+        self.lineage: Tensor | None = None
+        self.steps: list[ParticleStep] = []
+        self.names: set[str] = set()  # latents of the loop
+        self.ancestors: list[Tensor | None] = []
+        self.record = _Record()
+        self._pending: list[Tensor] = []
+        self._score: list[Tensor] = []
+
+    # ------------------------------------------------------------------------------------------ asked by the loops
+    def in_step(self, steps: Any, names: set[str]) -> bool:
+        self.length, self.like = steps.length, steps.like
+        return bool(wait(names))
+
+    def turn(self) -> None:
+        wait()
+
+    def enter(self, step: ParticleStep) -> None:
+        self.steps.append(step)
+
+    def weigh(self, log_density: Tensor, scale: Any) -> None:
+        self._pending.append(log_density if isinstance(scale, float) and scale == 1.0 else scale * log_density)
+
+    def score(self, log_density: Tensor) -> None:
+        self._score.append(log_density.sum(0) if log_density.dim() > 1 else log_density)
+
+    def traced(self, values: list[Tensor]) -> Tensor:
+        stacked, place = [], None
+        for value, ancestors in zip(reversed(values), reversed([*self.ancestors[:len(values) - 1], None]), strict=True):
+            if ancestors is not None:
+                place = ancestors if place is None else take(ancestors, place)
+            stacked.append(value if value.dim() < 3 or place is None else take(value, place))
+        return torch.stack(torch.broadcast_tensors(*stacked[::-1]), -2)
+
+    # ------------------------------------------------------------------------------------------ the run
+    def __call__(self, model: Any, batch: tuple[Any, ...], known: dict[str, Any], bootstrap: bool) -> Filtered:
+        self.name = type(model).__name__
+        drawn, stated = poutine.trace(), poutine.trace()
+        guide = None if bootstrap else Coroutine(_within(drawn, lambda: model.guide(*batch, **known)))
+        program = Coroutine(_within(stated, lambda: _replayed(model, drawn.trace, bootstrap)(*batch, **known)))
+        both = [coroutine for coroutine in (guide, program) if coroutine is not None]
+        try:
+            self._meet(guide, program, drawn)
+            shared = self._count(drawn.trace, stated.trace)
+            for t in range(self.length):
+                for coroutine in both:
+                    coroutine.resume()
+                self._advance(t)
+            for coroutine in both:
+                if coroutine.resume() is not None:
+                    raise ValueError(f"{self.name} loops over time again after the loop that samples x: particles that "
+                                     "were resampled can't be drawn on. Use RenyiELBO, or one loop.")
+        finally:
+            for coroutine in both:
+                coroutine.close()
+        if guide is not None:
+            self._check(drawn.trace, stated.trace)
+        self._count(drawn.trace, stated.trace)
+        return self._result(shared)
+
+    def _meet(self, guide: Coroutine | None, program: Coroutine, drawn: Any) -> None:
+        """Run both up to the loop that they take together; loops before it are read at once."""
+        asked = None if guide is None else guide.resume()
+        wanted = program.resume()
+        while wanted is not None and "x" not in wanted:
+            while guide is not None and asked is not None and asked & wanted:
+                asked = guide.resume(False)
+            wanted = program.resume(False)
+        self.names = (wanted or set()) - {"x"}
+        if not self.names:
+            raise ValueError(f"{self.name} draws no latent in the loop that samples x, so there is nothing to resample "
+                             "between its steps: use RenyiELBO(alpha=0, num_particles=K), the importance-weighted "
+                             "bound.")
+        if guide is not None:
+            while asked is not None and not asked & self.names:
+                asked = guide.resume(False)
+            if asked != self.names:
+                raise ValueError(f"the particle reading needs a guide that draws {sorted(self.names)}, the latents of "
+                                 f"the loop that samples x, in one loop; that of {self.name} draws "
+                                 f"{sorted(asked or ()) or 'none of them'} there.")
+            guide.resume(True)
+        program.resume(True)
+
+    def _advance(self, t: int) -> None:
+        """Weigh the particles of step t, and resample where that is due."""
+        log_weights, size = self._weigh()
+        self.drawn.clear()
+        self.shared.clear()
+        self.record.effective_sizes.append(size)
+        self.record.step_weights.append(log_weights)
+        if t + 1 == self.length:
+            return
+        due = size < self.threshold * self.num_particles
+        if self.mask is not None:
+            due = due & self.mask[..., t + 1]
+        self.record.resampled.append(due)
+        if self.num_particles == 1 or (due.device.type == "cpu" and not bool(due.any())):
+            self.ancestors.append(None)
+            self.record.chosen.append(torch.zeros_like(size))
+            return
+        self._resample(log_weights, due, t)
+
+    def _weigh(self) -> tuple[Tensor, Tensor]:
+        """Take in the factors of a step: normalised weights ``(K, B)``, and their effective size."""
+        shape = (self.num_particles, self.batch)
+        record = self.record
+        before = record.log_weights
+        if before is None:
+            before = torch.full(shape, -math.log(self.num_particles), dtype=self.like.dtype, device=self.like.device)
+        total = before + sum(self._pending) if self._pending else before
+        total = total.expand(shape)
+        increment = total.logsumexp(0)
+        record.increments.append(increment)
+        record.scores.append(sum(self._score, torch.zeros_like(increment)))
+        self._pending, self._score = [], []
+        dead = increment.isneginf()
+        record.log_weights = torch.where(dead, before, total - torch.where(dead, 0.0, increment))
+        return record.log_weights, effective_size(record.log_weights.detach())
+
+    def _resample(self, log_weights: Tensor, due: Tensor, t: int) -> None:
+        uniform = self._uniform(t)
+        own = torch.arange(self.num_particles, device=due.device).unsqueeze(-1)
+        ancestors = torch.where(due, self.resampling(log_weights.detach(), uniform), own)
+        self.ancestors.append(ancestors)
+        self.lineage = ancestors if self.lineage is None else take(self.lineage, ancestors)
+        chosen = log_weights.gather(0, ancestors).sum(0)
+        self.record.chosen.append(torch.where(due, chosen, 0.0))
+        even = torch.full_like(log_weights, -math.log(self.num_particles))
+        self.record.log_weights = torch.where(due, even, log_weights)
+        known: dict[int, Tensor] = {}
+        for step in self.steps:
+            step.resample(ancestors, known)
+
+    def _uniform(self, t: int) -> Tensor:
+        """Uniform numbers ``(K, B)`` in (0, 1), from the noise that is given, if one is."""
+        shape, source = torch.Size((self.num_particles, self.batch)), noise_source()
+        if source is None:
+            return torch.rand(shape, dtype=self.like.dtype, device=self.like.device)
+        normal = source.normal("resampling", t, torch.Size((*shape, 1))).squeeze(-1)
+        return torch.special.ndtr(normal.to(self.like))
+
+    # ------------------------------------------------------------------------------------------ around the loop
+    @property
+    def batch(self) -> int:
+        return int(self.steps[0].steps.batch_shape[-1])
+
+    def _count(self, drawn: Trace, stated: Trace) -> Tensor:
+        """Add the sites that stand outside of the loop to the weights; what is drawn once a data set is returned."""
+        shared = torch.zeros((), dtype=self.like.dtype, device=self.like.device)
+        for trace, sign in ((stated, 1.0), (drawn, -1.0)):
+            trace.compute_log_prob()
+            for name, site in sites(trace).items():
+                if (sign, name) in self.record.counted:
+                    continue
+                self.record.counted.add((sign, name))
+                if in_batch(site):
+                    self._pending.append(sign * site["log_prob"])
+                    if not site["is_observed"] and sign < 0 and not site["fn"].has_rsample:
+                        self.score(site["fn"].log_prob(site["value"]))
+                else:
+                    shared = shared + sign * site["log_prob_sum"]
+        return shared
+
+    def _check(self, drawn: Trace, stated: Trace) -> None:
+        latents, guides = sites(stated, observed=False), sites(drawn, observed=False)
+        check_latents(self.name, guides, latents)
+        late = [name for name, site in latents.items() if site["value"] is not guides[name]["value"]]
+        if late:
+            raise ValueError(f"{self.name}: the model needs {late} before its guide has drawn it; in the particle "
+                             "reading both go forward together, so the guide draws them before its loop over time.")
+
+    def _result(self, shared: Tensor) -> Filtered:
+        self._weigh()  # what stands after the loop
+        record, step = self.record, self.steps[-1]
+        increments = torch.stack(record.increments)
+        later = increments.detach().flip(0).cumsum(0).flip(0)  # of this step and all later ones
+        score = (torch.stack(record.scores) * later).sum(0)
+        if self.resampling_gradient and record.chosen:
+            score = score + (torch.stack(record.chosen) * later[1:-1]).sum(0)
+        shape = (self.num_particles, self.batch)
+        histories = {name: [v.expand(*shape, -1) for v in step.history[name]] for name in sorted(self.names)}
+        assert record.log_weights is not None
+        return Filtered(
+            increments, record.log_weights, torch.stack(record.effective_sizes),
+            torch.stack(record.resampled) if record.resampled else increments.new_zeros(0, self.batch).bool(), score,
+            {name: self.traced(values) for name, values in histories.items()},
+            {name: torch.stack(values, -2) for name, values in histories.items()},
+            torch.stack(record.step_weights), shared,
+        )
+
+
+@dataclass
+class _Record:
+    """What the filter has found so far."""
+
+    log_weights: Tensor | None = None
+    increments: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)
+    chosen: list[Tensor] = field(default_factory=list)
+    effective_sizes: list[Tensor] = field(default_factory=list)
+    resampled: list[Tensor] = field(default_factory=list)
+    step_weights: list[Tensor] = field(default_factory=list)
+    counted: set[Any] = field(default_factory=set)
+
+
+def _within(handler: Any, program: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        with handler:
+            program()
+    return run
+
+
+def _replayed(model: Any, trace: Trace, bootstrap: bool) -> Any:
+    if bootstrap:
+        return model.learned_model
+    return poutine.replay(model.model, trace=trace)
