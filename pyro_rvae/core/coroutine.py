@@ -54,4 +54,6 @@ class Coroutine:
 
 def wait(message: Any = None) -> Any:
     """Stop the coroutine that runs, with a message for whoever resumes it: returns the answer."""
-    return getcurrent().parent.switch(message)
+    outer = getcurrent().parent
+    assert outer is not None  # only a coroutine waits
+    return outer.switch(message)

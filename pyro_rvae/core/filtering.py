@@ -67,9 +67,9 @@ def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_pa
     .. math:: \alpha_t = \frac{p(x_t, z_t \mid x_{<t}, z_{<t})}{q(z_t \mid z_{<t}, x)}, \qquad
               \hat p(x_t \mid x_{<t}) = \sum_k W_{t-1}^k \alpha_t^k
 
-    and where the effective sample size of a sequence's weights falls below ``threshold K``, its particles are resampled.
-    What a program draws before the loop that emits x (once a sequence, or on a slower clock) moves with its particle,
-    and counts in the first weights. In the padding nothing is drawn for the better, weighed or resampled.
+    and where the effective sample size of a sequence's weights falls below ``threshold K``, its particles are
+    resampled. What a program draws before the loop that samples x (once a sequence, or on a slower clock) moves with
+    its particle, and counts in the first weights. In the padding nothing is weighed or resampled.
 
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE` with latents in the loop that samples x.
@@ -105,6 +105,7 @@ class _Run:
         self.resampling, self.threshold, self.resampling_gradient = resampling, threshold, resampling_gradient
         self.drawn: dict[str, Tensor] = {}
         self.shared: dict[Any, Any] = {}
+        self.sequences: dict[Any, tuple[Any, tuple[Tensor, ...]]] = {}
         self.lineage: Tensor | None = None
         self.steps: list[ParticleStep] = []
         self.names: set[str] = set()  # latents of the loop

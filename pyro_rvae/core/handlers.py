@@ -171,8 +171,8 @@ def peek(name: str, value: Tensor | None = None, *, discrete: bool = False, exac
     """
     msg: Any = {
         "type": "sample", "name": name, "fn": Question(discrete), "is_observed": value is not None, "value": value,
-        "args": (), "kwargs": {}, "infer": {"exact": exact}, "scale": 1.0, "mask": None, "cond_indep_stack": (), "done": False,
-        "stop": False, "continuation": None,
+        "args": (), "kwargs": {}, "infer": {"exact": exact}, "scale": 1.0, "mask": None, "cond_indep_stack": (),
+        "done": False, "stop": False, "continuation": None,
     }
     for handler in reversed(_PYRO_STACK):
         try:

@@ -31,6 +31,7 @@ class Particles(Protocol):
     drawn: dict[str, Tensor]  # values of this step, drawn by whichever program came first
     lineage: Tensor | None  # (K, B): the slot, at the start of the loop, of each particle's ancestor; None: its own
     shared: dict[Any, Any]  # what one program has computed in this step, for the other
+    sequences: dict[Any, tuple[Any, tuple[Tensor, ...]]]  # the same of the whole of x
 
     def in_step(self, steps: Steps, names: set[str]) -> bool:
         """Wait until it is known whether the loop of these sites is the one that is taken step by step."""
@@ -104,15 +105,23 @@ class ParticleStep(Rollout):
 
     def prev(self, name: str, init: Tensor, via: Via = same) -> Tensor:
         known = self.known_until(name)
-        if self.t == 0 and known and init.dim() == 1:  # the same for all particles, so it stays small
-            self.place()
-            return via(init.expand(self.steps.batch_shape[-1], -1))
-        if self.t == 0 or self.t - 1 < known:
-            return super().prev(name, init, via)
-        self.place()
+        if self.t == 0:  # of a site that is known the start is the same for all particles, so it stays small
+            shape = self.steps.batch_shape[-1:] if known and init.dim() == 1 else self.steps.batch_shape
+            return self.once(("prev", name, id(init), id(via)), (init, via),
+                             lambda: via(init.expand(*shape, init.shape[-1])))
+        if self.t - 1 < known:
+            return self.sequence(name, via)[self.t - 1]
         before = self.drawn[name][-1]
         return self.once(("prev", name, id(via), id(before)), (via, before),
                          lambda: via(self.steps.reader(name)(before)))
+
+    def sequence(self, name: str, via: Via) -> tuple[Tensor, ...]:
+        """A known sequence as networks see it, one tensor a step: the same in both programs."""
+        key = name, id(via)
+        if key not in self.run.sequences:
+            seen = via(self.steps.seen(name, self.sites.get(name)))
+            self.run.sequences[key] = via, seen.unbind(-2)
+        return self.run.sequences[key][1]
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
         self.refuse_bound(causal, name)
@@ -129,7 +138,7 @@ class ParticleStep(Rollout):
 
     def sample(self, name: str, conditional: Any, *inputs: Tensor) -> Tensor:
         site = self.sites[name]
-        if site.value is not None and not site.observed:
+        if site.value is not None and name not in self.steps.data:
             raise RuntimeError(f"a handler fixes site {name!r}, which the particle reading draws: take it off, or use "
                                "another bound.")
         law = self.law(name, conditional, inputs, self.drawn[name][-1] if self.t else None)
@@ -187,9 +196,9 @@ class ParticleStep(Rollout):
     def refuse_bound(self, causal: Any, name: str) -> None:
         """A recurrence that holds values of the particles in itself can't be reordered."""
         if self.t == 0 and any(holds(part, self.steps.batch_shape) for part in (causal, *vars(causal).values())):
-            raise ValueError(f"carry({name!r}): {type(causal).__name__} holds values that differ between particles, made "
-                             "before the loop, so it can't follow them when they are resampled. Hand them to the loop "
-                             "with t.at or t.hold; or use another bound, such as RenyiELBO.")
+            raise ValueError(f"carry({name!r}): {type(causal).__name__} holds values that differ between particles, "
+                             "made before the loop, so it can't follow them when they are resampled. Hand them to the "
+                             "loop with t.at or t.hold; or use another bound, such as RenyiELBO.")
 
     def resample(self, ancestors: Tensor, known: dict[int, Tensor]) -> None:
         """Reorder what the next step reads. ``known``: what the other program's step has reordered already."""
@@ -200,7 +209,7 @@ class ParticleStep(Rollout):
                 known[id(value)] = take(value, ancestors)
             return known[id(value)]
 
-        for name, drawn in self.drawn.items():
+        for drawn in self.drawn.values():
             drawn[-1] = moved(drawn[-1])
         self.state = {name: mapped(moved, state) for name, state in self.state.items()}
         self._states = {name: mapped(moved, state) for name, state in self._states.items()}
