@@ -59,6 +59,8 @@ class FIVO(ELBO):
         threshold: of the effective sample size, as a share of N. 0 never resamples: then it is the importance-weighted
             bound. Above 1: after every step.
         resampling_gradient: add the score function of the ancestors; they must then be ``multinomial`` draws.
+        bootstrap: propose from the model's own prior instead of the guide: the bootstrap particle filter (Gordon et al.
+            1993). A bound all the same, and what a guide has to beat; the guide is not trained.
 
     Raises:
         ValueError: fewer than one particle; a gradient of resampling that is not multinomial; when it is used, a model
@@ -71,7 +73,7 @@ class FIVO(ELBO):
     """
 
     def __init__(self, num_particles: int = 16, *, resampling: Resampling = systematic, threshold: float = 0.5,
-                 resampling_gradient: bool = False) -> None:
+                 resampling_gradient: bool = False, bootstrap: bool = False) -> None:
         check_count("FIVO: num_particles", num_particles)
         if not callable(resampling):
             raise TypeError(f"FIVO: resampling must be rv.infer.systematic, rv.infer.multinomial or a function of "
@@ -83,11 +85,17 @@ class FIVO(ELBO):
                              "resampling=rv.infer.multinomial too.")
         super().__init__(num_particles=num_particles, vectorize_particles=True, max_plate_nesting=1)
         self.resampling, self.threshold, self.resampling_gradient = resampling, threshold, resampling_gradient
+        self.bootstrap = bootstrap
+
+    @property
+    def label(self) -> str:
+        """The bound's name in tables, with its number of particles."""
+        return f"{'bootstrap filter' if self.bootstrap else 'FIVO'}-{self.num_particles}"
 
     def __repr__(self) -> str:
         name = getattr(self.resampling, "__name__", type(self.resampling).__name__)
         return (f"FIVO({self.num_particles}, resampling={name}, threshold={self.threshold:g}"
-                + ", resampling_gradient=True" * self.resampling_gradient + ")")
+                + ", resampling_gradient=True" * self.resampling_gradient + ", bootstrap=True" * self.bootstrap + ")")
 
     def _get_trace(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("FIVO has no pair of traces: its two programs are run step by step. FIVO.run gives "
@@ -96,7 +104,8 @@ class FIVO(ELBO):
     def run(self, model: SequenceVAE, *batch: Any, **known: Any) -> Filtered:
         """The particle filter of a batch."""
         return particle_filter(model, *batch, num_particles=self.num_particles, resampling=self.resampling,
-                               threshold=self.threshold, resampling_gradient=self.resampling_gradient, **known)
+                               threshold=self.threshold, resampling_gradient=self.resampling_gradient,
+                               bootstrap=self.bootstrap, **known)
 
     @torch.no_grad()
     def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *batch: Any, **known: Any) -> float:
