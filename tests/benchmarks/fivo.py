@@ -73,24 +73,25 @@ def train(objective: str, options: argparse.Namespace) -> dict[str, Any]:
     model = rv.VRNN.for_data(data.train, z_dim=16, h_dim=128)
     steps = options.epochs * -(-len(data.train) // 20)
     best, start = Best(data.valid, objective, options.every), time.perf_counter()
-    rv.fit(model, data.train, elbo=OBJECTIVES[objective](), epochs=options.epochs, batch_size=20, lr=options.lr, clip=5.0,
-           schedule=warmup(cosine(), 0.05), kl_weight=linear(0.0, 1.0, max(1, int(options.warm * steps))),
+    rv.fit(model, data.train, elbo=OBJECTIVES[objective](), epochs=options.epochs, batch_size=20, lr=options.lr,
+           clip=5.0, schedule=warmup(cosine(), 0.05), kl_weight=linear(0.0, 1.0, max(1, int(options.warm * steps))),
            seed=options.seed, device="cpu", progress=False, callbacks=[best])
     seconds = time.perf_counter() - start
     model.load_state_dict(best.weights)
     test = rv.evaluate(model, data.test, num_particles=MANY)
-    return {"objective": objective, "elbo": test.elbo, f"iwae_{MANY}": test.iwae, "fivo_16": filtered(model, data.test, 16),
-            f"fivo_{MANY}": filtered(model, data.test, MANY), "kl": test.kl, "valid": best.cost, "epoch": best.epoch,
-            "epochs": options.epochs, "seed": options.seed, "lr": options.lr, "seconds": seconds, "threads": torch.get_num_threads(),
-            "machine": platform.processor() or platform.machine(), "torch": torch.__version__}
+    return {"objective": objective, "elbo": test.elbo, f"iwae_{MANY}": test.iwae,
+            "fivo_16": filtered(model, data.test, 16), f"fivo_{MANY}": filtered(model, data.test, MANY), "kl": test.kl,
+            "valid": best.cost, "epoch": best.epoch, "epochs": options.epochs, "seed": options.seed, "lr": options.lr,
+            "seconds": seconds, "threads": torch.get_num_threads(), "machine": platform.processor() or platform.machine(), "torch": torch.__version__}
 
 
 def table(paths: list[str]) -> None:
     rows = [json.loads(line) for path in paths for line in Path(path).read_text().splitlines()]
-    print("| trained by | test ELBO | IWAE-128 | FIVO-16 | FIVO-128 | KL | best epoch | minutes |\n" + "|---|" + "---|" * 7)
+    print("| trained by | test ELBO | IWAE-128 | FIVO-16 | FIVO-128 | KL | best epoch | minutes |")
+    print("|---|" + "---|" * 7)
     for r in rows:
-        print(f"| {r['objective']} | {r['elbo']:.3f} | {r['iwae_128']:.3f} | {r['fivo_16']:.3f} | {r['fivo_128']:.3f} | "
-              f"{r['kl']:.3f} | {r['epoch']} of {r['epochs']} | {r['seconds'] / 60:.0f} |")
+        print(f"| {r['objective']} | {r['elbo']:.3f} | {r['iwae_128']:.3f} | {r['fivo_16']:.3f} | "
+              f"{r['fivo_128']:.3f} | {r['kl']:.3f} | {r['epoch']} of {r['epochs']} | {r['seconds'] / 60:.0f} |")
 
 
 def step(rounds: int, threads: int) -> None:
