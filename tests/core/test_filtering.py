@@ -11,7 +11,7 @@ import pytest
 import torch
 from laws import iwae, per_sequence
 from linear_gaussian import C, LinearGaussian, Q, R, dense
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from pyro.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK
 from torch import Tensor
 from zoo import LENGTHS, MASK, ZOO, Case
@@ -227,3 +227,20 @@ def test_a_handler_that_fixes_a_latent_is_refused() -> None:
     model, x = LinearGaussian(), torch.randn(2, 4, 1)
     with pytest.raises(RuntimeError, match="fixes site 'z'"), poutine.condition(data={"z": torch.zeros(2, 4, 1)}):
         particle_filter(model, x)
+
+
+# ------------------------------------------------------------------------------------------------ discrete latents
+def test_with_the_exact_posterior_of_an_hmm_one_particle_gives_its_evidence() -> None:
+    model, x = rv.NeuralHMM(5, modes=3), (torch.rand(4, 6, 5) < 0.4).double()
+    with rv.explicit():
+        exact = -TraceEnum_ELBO(max_plate_nesting=1).loss(model.model, model.guide, x, MASK)
+    with torch.no_grad():
+        assert particle_filter(model, x, MASK, num_particles=1).log_evidence.sum().item() == pytest.approx(exact)
+        blind = particle_filter(model, x.repeat(500, 1, 1), MASK.repeat(500, 1), num_particles=8, bootstrap=True)
+    ratio = (blind.log_evidence.view(500, 4).sum(1) - exact).exp()
+    assert abs(ratio.mean() - 1) < 3 * ratio.std() / 500**0.5
+
+
+def test_a_guide_that_draws_the_loops_latents_in_several_loops_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"draws \['s', 'z'\].*in one loop; that of SwitchingLDS draws \['z'\]"):
+        particle_filter(rv.SwitchingLDS(5, 3, 8, modes=3), torch.ones(2, 4, 5))
