@@ -15,7 +15,7 @@ from ..core.handlers import auxiliary_weight, weighted_auxiliaries
 from ..core.traces import guide_trace
 from ..data import Batch
 from .batches import wide_zeros
-from .elbo import is_reparametrised
+from .elbo import is_analytic, is_reparametrised
 from .loss import Loss
 from .objectives import measure
 
@@ -66,24 +66,27 @@ class Accounts:
             return module(*batch, **batch.known)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def add(self, loss: Tensor, norm: Tensor, weight: float, batch: Batch, frames: int) -> None:
-        """Count a step after its backward pass; ``frames`` are those of all processes."""
+    def add(self, loss: Tensor, weight: float, batch: Batch, frames: int, share: float) -> None:
+        """Count a batch after the backward pass of ``share`` times its loss; ``frames`` are those of all processes."""
         recon, kl = self.sums[0], self.sums[1]
         if self._slope:
             slope, aside = self.beta.grad, self.alpha.grad
             recon.add_(loss, alpha=frames)
             if aside is not None:
-                recon.sub_(aside, alpha=frames)
+                recon.sub_(aside, alpha=frames / share)
             if slope is not None:  # None: a model without latents
-                recon.sub_(slope, alpha=frames * weight)
-                kl.add_(slope, alpha=frames)
+                recon.sub_(slope, alpha=frames / share * weight)
+                kl.add_(slope, alpha=frames / share)
         else:
             with weighted_auxiliaries(0.0):
-                terms = measure(self.model, batch)
+                terms = measure(self.model, batch, analytic=is_analytic(self.elbo))
             recon.add_(terms.reconstruction.sum(), alpha=self.world)
             kl.add_(terms.kl.sum(), alpha=self.world)
-        self.sums[2].add_(norm)
         self.frames += frames
+
+    def count(self, norm: Tensor) -> None:
+        """Count an optimizer step, whose gradient has this norm."""
+        self.sums[2].add_(norm.detach())
         self.steps += 1
 
     def means(self, sums: Tensor | None = None) -> Means:

@@ -11,6 +11,7 @@ from pyro.infer import TraceEnum_ELBO
 
 from ..core import SequenceVAE
 from ..core.checks import check_count, check_weight
+from .aggressive import Aggressive
 from .callbacks import Checkpoint
 from .checkpoint import has_checkpoint
 
@@ -31,11 +32,13 @@ class Settings:
     seed: int
     valid_every: int
     precision: str
+    accumulate: int = 1
+    encoder_updates: Aggressive | None = None
 
 
 def check_numbers(s: Settings, lr: float, weight_decay: float) -> None:
     """Counts, rates and functions."""
-    for name in ("epochs", "batch_size", "valid_every"):
+    for name in ("epochs", "batch_size", "valid_every", "accumulate"):
         check_count(f"fit: {name}", getattr(s, name))
     if s.patience is not None:
         check_count("fit: patience", s.patience, hint=" or None")

@@ -12,7 +12,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-__all__ = ["differentiable_loss", "is_reparametrised"]
+__all__ = ["differentiable_loss", "is_analytic", "is_drawn_with_gradient", "is_reparametrised"]
 
 
 def differentiable_loss(elbo: ELBO, model: Callable[..., Any], guide: Callable[..., Any], *args: Any,
@@ -37,10 +37,20 @@ def differentiable_loss(elbo: ELBO, model: Callable[..., Any], guide: Callable[.
     return total  # type: ignore[no-any-return]
 
 
+def is_analytic(elbo: Any) -> bool:
+    """Whether an ELBO takes the KL in closed form where there is one; log and validation then do the same."""
+    return isinstance(elbo, TraceMeanField_ELBO) or bool(getattr(elbo, "analytic", False))
+
+
 def is_reparametrised(guide: Trace) -> bool:
     """Whether the gradient of each draw of a guide is that of its value: no score function, no enumeration."""
-    return all(site["is_observed"] or (site["fn"].has_rsample and not site["infer"].get("enumerate"))
+    return all(site["is_observed"] or is_drawn_with_gradient(site)
                for site in guide.nodes.values() if site["type"] == "sample" and not site_is_subsample(site))
+
+
+def is_drawn_with_gradient(site: Any) -> bool:
+    """The same of one latent site."""
+    return bool(site["fn"].has_rsample) and not site["infer"].get("enumerate")
 
 
 def _mean_field(program: Trace, drawn: Trace) -> Any:

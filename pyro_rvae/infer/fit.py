@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core import SequenceVAE
+from ..core.checks import check_count
 from ..core.contexts import forked, keeping_modes, seed_generators
 from ..data import SequenceDataset, StaticDataset
+from .aggressive import Aggressive
 from .arguments import Settings, check_data, check_elbo, check_folder, check_numbers
 from .callbacks import Callback, Checkpoint
 from .history import History
@@ -38,7 +40,8 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         weight_decay: float = 0.0, optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         schedule: Callable[[float], float] | None = None, clip: float | None = 5.0,
         kl_weight: Callable[[int], float] | None = None, patience: int | None = None, ema: float | None = None,
-        seed: int = 0, device: str | torch.device = "auto", precision: str = "32",
+        accumulate: int = 1, encoder_updates: int | Aggressive | None = None, seed: int = 0,
+        device: str | torch.device = "auto", precision: str = "32",
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None, resume: bool = False,
         callbacks: Sequence[Callback] = (), progress: bool = True, valid_every: int = 1) -> History:
     """Train a model in place, by SVI with a Pyro ELBO and a torch optimizer.
@@ -53,7 +56,9 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
         model: trained in place; left on the device it was trained on.
         data: a :class:`~pyro_rvae.data.SequenceDataset` (for a static model a StaticDataset).
         valid: data of the same kind, for the validation cost.
-        elbo: default ``Trace_ELBO()``; ``TraceMeanField_ELBO()`` takes the KL analytically.
+        elbo: default ``Trace_ELBO()``; ``TraceMeanField_ELBO()`` takes the KL analytically where it has a formula;
+            ``rv.PathDerivative()``, ``rv.IWAE(16)``, ``rv.FIVO(16)``, ``rv.FreeBits(0.1)``, ``rv.TargetRate(0.5)``, or
+            any other of Pyro's. Whatever it is, the history shows the ELBO.
         penalty: what else is minimised, a function ``(model, x, mask, **known)`` that gives nats summed over the batch,
             such as :class:`~pyro_rvae.infer.Contractive`; the history's costs do not contain it.
         epochs: passes over the data.
@@ -67,6 +72,10 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
             The history always shows the cost with weight 1.
         patience: stop when the validation cost has not fallen for so many epochs.
         ema: decay of a moving average of the weights, used for validation and returned; ``None``: off.
+        accumulate: batches whose gradients make one optimizer step: that of the joined batch, each frame counting
+            alike, in the memory of one. (Objectives of the whole batch, FreeBits and TargetRate, are of each batch.)
+        encoder_updates: steps of the guide alone for each step of the model alone, or an
+            :class:`~pyro_rvae.infer.Aggressive` that says when this ends; ``None``: each step trains both.
         seed: of the order of batches and of all noise.
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", ...
         precision: "32" (the weights' own), or "bf16" (networks in bfloat16, weights and densities in float32).
@@ -86,7 +95,8 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
     checkpoint = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     loss = Loss(model, elbo, penalty)
     settings = Settings(epochs, batch_size, Constant() if schedule is None else schedule, clip,
-                        Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every, precision)
+                        Constant() if kl_weight is None else kl_weight, patience, ema, seed, valid_every, precision,
+                        accumulate, _turns(encoder_updates))
     check_numbers(settings, lr, weight_decay)
     check_data(model, data, valid, patience)
     check_elbo(model, loss.elbo, kl_weight)
@@ -103,6 +113,14 @@ def fit(model: SequenceVAE, data: Data, valid: Data | None = None, *, elbo: ELBO
             restore(run, checkpoint.folder)
         run.run(progress=progress)
     return run.history
+
+
+def _turns(encoder_updates: Any) -> Aggressive | None:
+    if encoder_updates is None or isinstance(encoder_updates, Aggressive):
+        return encoder_updates
+    check_count("fit: encoder_updates", encoder_updates, hint=" (steps of the guide for one of the model), None, or "
+                "rv.infer.Aggressive(...)")
+    return Aggressive(encoder_updates)
 
 
 def _optimizer_maker(optimizer: Any, lr: float, weight_decay: float) -> Callable[[list[nn.Parameter]], Optimizer]:

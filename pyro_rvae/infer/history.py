@@ -28,6 +28,7 @@ class Row(NamedTuple):
         valid_elbo, valid_reconstruction, valid_kl: on the validation set after the epoch (NaN: not validated).
         kl_weight, lr: those of the epoch's last step (lr: of the first parameter group).
         grad_norm: mean of the global norm of the gradient, before clipping.
+        memory: MiB; on CUDA the most that tensors held in the epoch, else the most that this process has held so far.
         seconds: wall time of the epoch with its validation.
     """
 
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     kl_weight: float
     lr: float
     grad_norm: float
+    memory: float
     seconds: float
 
 
@@ -56,7 +58,7 @@ class History:
 
     ``history["valid_elbo"]`` is a column as a NumPy array; ``len``, iteration and ``history.rows`` give the rows.
 
-    >>> history = History([Row(1, 10, 9.0, 8.0, 1.0, 9.5, 8.5, 1.0, 1.0, 1e-3, 2.0, 0.5)])
+    >>> history = History([Row(1, 10, 9.0, 8.0, 1.0, 9.5, 8.5, 1.0, 1.0, 1e-3, 2.0, 200.0, 0.5)])
     >>> history["kl"], history.best.epoch
     (array([1.]), 1)
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, constraints
 
 from ..core import SequenceVAE
+from ..core.checks import check_count
 from ..core.contexts import unregistered
 from ..core.handlers import auxiliary_weight
 from .elbo import differentiable_loss
@@ -26,6 +28,20 @@ def count_frames(x: Tensor, mask: Tensor | None, *, static: bool = False) -> Ten
         return mask.sum()
     # filled, not copied: a copy from the host would wait for the device
     return torch.full((), x.shape[0] if static else x.shape[0] * x.shape[1], dtype=torch.long, device=x.device)
+
+
+def _check_particles(elbo: ELBO) -> None:
+    """Refuse no particles, which Pyro takes for a loss of 0, and particles in the place of sequences."""
+    name, number = type(elbo).__name__, getattr(elbo, "num_particles", 1)
+    check_count(f"Loss: num_particles of {name}", number)
+    if not getattr(elbo, "vectorize_particles", False) or number == 1:
+        return
+    nesting = elbo.max_plate_nesting - 1  # Pyro has added that of the particles
+    if not 1 <= nesting < math.inf:
+        got = "none given" if nesting == math.inf else f"max_plate_nesting={nesting}"
+        raise ValueError(f"Loss: {name} with vectorize_particles=True needs max_plate_nesting=1, that of sequences "
+                         f"({got}; Pyro would guess it by a run of the model, or put particles in their place): "
+                         f"give {name}(num_particles={number}, vectorize_particles=True, max_plate_nesting=1).")
 
 
 def _check_shared(model: SequenceVAE, elbo: ELBO) -> None:
@@ -51,7 +67,9 @@ class Loss(nn.Module):
 
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`; it is a submodule, so ``parameters()`` are the model's.
-        elbo: one of Pyro's ELBOs with a ``differentiable_loss`` (default ``Trace_ELBO()``).
+        elbo: one of Pyro's ELBOs with a ``differentiable_loss`` (default ``Trace_ELBO()``), or of ours: ``IWAE``,
+            ``PathDerivative``, ``FIVO``, ``FreeBits``, ``TargetRate``. Those of Pyro draw particles in parallel with
+            ``vectorize_particles=True, max_plate_nesting=1``; ours always do.
         penalty: ``None``, or what else is minimised while the model is in training mode: a function ``(model, x, mask,
             **known)`` that gives nats summed over the batch (:class:`~pyro_rvae.infer.Contractive`, or your own). It
             is divided by the frames like the rest, and is no part of a bound.
@@ -73,6 +91,7 @@ class Loss(nn.Module):
             got = f"the class {penalty.__name__}" if isinstance(penalty, type) else type(penalty).__name__
             raise TypeError("Loss: penalty must be a function of (model, x, mask, **known) that gives nats, such as "
                             f"rv.Contractive(0.1), or None; got {got}.")
+        _check_particles(elbo)
         _check_shared(model, elbo)
         self.model, self.elbo, self.penalty = model, elbo, penalty
 

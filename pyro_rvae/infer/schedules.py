@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_weight
 
-__all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Warmup", "constant", "cosine", "cyclical", "linear", "warmup"]
+__all__ = ["Constant", "Cosine", "Cyclical", "HalfCosine", "Linear", "Logistic", "Warmup", "constant", "cosine",
+           "cyclical", "half_cosine", "linear", "logistic", "warmup"]
 
 
 def _not_negative(name: str, value: float) -> None:
@@ -110,6 +111,60 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class HalfCosine:
+    r"""KL weight that goes from ``start`` to ``end`` along half a cosine, slowly at both ends, and stays there.
+
+    .. math:: w(s) = b + (a - b) \tfrac12 (1 + \cos(\pi \min(s / S, 1)))
+
+    The learning rate's is :class:`Cosine`. Source: Fu et al. (2019), arXiv:1903.10145, section 4, whose rising function
+    may be any monotone one (ours is linear in :class:`Cyclical`).
+
+    >>> HalfCosine(0.0, 1.0, 100)(50)
+    0.5
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _not_negative("half_cosine: start", self.start)
+        _not_negative("half_cosine: end", self.end)
+        _steps("half_cosine: steps", self.steps)
+
+    def __call__(self, step: float) -> float:
+        share = 0.5 * (1.0 + math.cos(math.pi * min(step / self.steps, 1.0)))
+        return share * self.start + (1.0 - share) * self.end
+
+
+@dataclass(frozen=True)
+class Logistic:
+    r"""KL weight that rises to ``end`` along a sigmoid: almost nothing at first, half of it at step ``middle``.
+
+    .. math:: w(s) = \frac{b}{1 + \exp(-4 r (s - m) / m)}
+
+    With ``steepness`` r = 1 the weight starts at 0.018 b; a larger r keeps it lower for longer. Source: Bowman et al.
+    (2016), "Generating Sentences from a Continuous Space", arXiv:1511.06349, section 3.1 and figure 2 (no numbers).
+
+    >>> Logistic(100)(100)
+    0.5
+    """
+
+    middle: int
+    steepness: float = 1.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        _steps("logistic: middle", self.middle)
+        check_weight("logistic: steepness", self.steepness, zero=False)
+        _not_negative("logistic: end", self.end)
+
+    def __call__(self, step: float) -> float:
+        power = 4.0 * self.steepness * (step - self.middle) / self.middle
+        return 0.5 * self.end * (1.0 + math.tanh(0.5 * power))  # the sigmoid, without overflow
+
+
+@dataclass(frozen=True)
 class Cyclical:
     """KL weight that rises from ``start`` to ``end`` again and again, then stays at ``end``.
 
@@ -160,6 +215,16 @@ def warmup(then: Callable[[float], float], share: float = 0.05) -> Warmup:
 def linear(start: float, end: float, steps: int) -> Linear:
     """A KL weight that goes from one number to another: :class:`Linear`."""
     return Linear(start, end, steps)
+
+
+def half_cosine(start: float, end: float, steps: int) -> HalfCosine:
+    """A KL weight that goes from one number to another along half a cosine: :class:`HalfCosine`."""
+    return HalfCosine(start, end, steps)
+
+
+def logistic(middle: int, steepness: float = 1.0, end: float = 1.0) -> Logistic:
+    """A KL weight that rises along a sigmoid: :class:`Logistic`."""
+    return Logistic(middle, steepness, end)
 
 
 def cyclical(period: int, cycles: int = 4, ratio: float = 0.5, start: float = 0.0, end: float = 1.0) -> Cyclical:

@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor
 
 from .checkpoint import Saved, load_checkpoint, save_checkpoint
@@ -44,6 +45,7 @@ def _position(run: Trainer) -> dict[str, Any]:
     return {
         "epoch": run.epoch, "batch": run.batch, "step": run.step, "seconds": run.seconds,
         "best_epoch": run.best_epoch, "best_bound": run.best_bound if run.best is not None else None,
+        "aggressive": [run.turns.active, run.turns.last if math.isfinite(run.turns.last) else None],
         "frames": run.accounts.frames, "steps": run.accounts.steps, "settings": identity(run),
         "history": [[None if isinstance(v, float) and math.isnan(v) else v for v in row] for row in run.history],
     }
@@ -67,6 +69,8 @@ def restore(run: Trainer, folder: str | os.PathLike[str], *, weights_only: bool 
     run.epoch, run.batch, run.step, run.seconds = (state[k] for k in ("epoch", "batch", "step", "seconds"))
     run.accounts.sums.copy_(saved.tensors["sums"])
     run.accounts.frames, run.accounts.steps = state["frames"], state["steps"]
+    run.turns.active, last = state["aggressive"]
+    run.turns.last = -math.inf if last is None else last
     run.history.rows[:] = [row_from(row) for row in state["history"]]
     if state["best_bound"] is not None:
         run.best_epoch, run.best_bound = state["best_epoch"], state["best_bound"]
@@ -98,7 +102,9 @@ def _identity(run: Trainer) -> dict[str, Any]:
         "valid": None if run.valid is None else _fingerprint(run.valid), "batch_size": s.batch_size, "seed": s.seed,
         "clip": s.clip, "ema": s.ema, "valid_every": s.valid_every, "schedule": describe(s.schedule),
         "kl_weight": describe(s.kl_weight), "optimizer": type(run.optimizer).__name__, "lr": run.rates,
-        "elbo": type(run.module.elbo).__name__, "precision": s.precision,
+        "accumulate": s.accumulate,
+        "encoder_updates": None if s.encoder_updates is None else repr(s.encoder_updates),
+        "elbo": describe(run.module.elbo), "precision": s.precision,
         "penalty": None if run.module.penalty is None else describe(run.module.penalty),
     }
 
@@ -112,7 +118,7 @@ def describe(part: Any) -> str:
     """A function's name for comparison: the same in each process, whatever its address."""
     if isinstance(part, functools.partial):
         return f"partial({describe(part.func)}, {part.args}, {part.keywords})"
-    if dataclasses.is_dataclass(part):
+    if dataclasses.is_dataclass(part) or (isinstance(part, ELBO) and type(part).__repr__ is not object.__repr__):
         return repr(part)
     return getattr(part, "__qualname__", type(part).__qualname__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,15 +19,18 @@ from ..core.traces import check_latents, guide_trace, replayed, sites
 from ..data import Batch, SequenceDataset, StaticDataset
 from ..data.batching import Batches
 from .accounting import Accounts, Means
+from .aggressive import Turns
 from .arguments import Settings
 from .batches import checked, frames_of, moved
 from .callbacks import Callback, Checkpoint
+from .elbo import is_analytic
 from .guard import Guard, TrainingDiverged, culprit
 from .history import History, Row
 from .interrupt import Interrupts, farewell
 from .loss import Loss
+from .memory import forget_peak, peak_memory
 from .progress import Progress
-from .snapshot import restore, snapshot
+from .snapshot import describe, restore, snapshot
 from .validation import validate
 from .weights import Average, copy_of, exchanged
 
@@ -63,7 +66,8 @@ class Trainer:
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         self.accounts = Accounts(loss, self.device, self.world)
         self.guard = Guard(self.model, self.device)
-        self.analytic = isinstance(loss.elbo, TraceMeanField_ELBO)
+        self.analytic = is_analytic(loss.elbo)
+        self.turns = Turns(self, settings.encoder_updates)
         self.history = History()
         self.epoch = self.batch = self.step = 0
         self.seconds = 0.0  # of the epoch that runs
@@ -73,7 +77,8 @@ class Trainer:
         self.stop = False
         self._whole = True  # False while a step or the end of an epoch is half done
         self.identity: dict[str, Any] | None = None  # what a checkpoint knows the run by; see `snapshot`
-        self._steps = len(self._batches(0))  # of one epoch
+        self._size = len(self._batches(0))  # batches of one epoch
+        self._steps = -(-self._size // settings.accumulate)
         self._before: Tensor | None = None  # the CPU generator's state before the step that runs
 
     # ------------------------------------------------------------------------------------------ the run
@@ -94,12 +99,15 @@ class Trainer:
 
     def _run(self, bar: Progress, interrupts: Interrupts) -> None:
         self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)  # what a user's own backward pass has left
+        forget_peak(self.device)
         self._check_latents()
+        self.turns.find(self._longest())
         for callback in self.callbacks:
             callback.on_fit_start(self)
         while not (self._finished() or interrupts.seen):
             self._train(bar, interrupts)
-            if self.batch == self._steps and not interrupts.seen:
+            if self.batch == self._size and not interrupts.seen:
                 self._end_epoch(bar)
 
     def _check_latents(self) -> None:
@@ -112,6 +120,11 @@ class Trainer:
             latents = sites(replayed(self.model, batch, drawn), observed=False)
         check_latents(type(self.model).__name__, sites(drawn, observed=False), latents)
 
+    def _longest(self) -> Batch:
+        """The longest sequence, in which every part of a model has its use."""
+        lengths = getattr(self.data, "lengths", None)
+        return moved(self.data.padded([0 if lengths is None else int(lengths.argmax())]), self.model, self.device)
+
     def _finished(self) -> bool:
         patience = self.settings.patience
         late = patience is not None and self.best_epoch > 0 and self.epoch - self.best_epoch >= patience
@@ -122,41 +135,55 @@ class Trainer:
         batches = self._batches(self.epoch)
         frames = frames_of(self.data, batches.order, self.fabric)
         start = time.monotonic() - self.seconds
+        together = self.settings.accumulate
         while self.batch < len(batches) and not (self.stop or interrupts.seen):
             self._whole = False
-            self._step(batches[self.batch], frames[self.batch])
+            end = min(self.batch + together, len(batches))
+            self._step([batches[i] for i in range(self.batch, end)], frames[self.batch:end])
             self.seconds = time.monotonic() - start
             self._whole = True
             bar.advance(self.epoch, self.settings.epochs)
             for callback in self.callbacks:
                 callback.on_step(self)
 
-    def _step(self, batch: Batch, frames: int) -> None:
+    def _step(self, batches: list[Batch], frames: list[int]) -> None:
         """One optimizer step. Nothing in it reads a tensor back from the device, but a look of the guard."""
         weight = self._kl_weight(self.step)
         self._set_rates()
-        self._before = torch.get_rng_state() if self.guard.eager else None
-        batch = moved(batch, self.model, self.device)
-        with checked(self.data, trust=self.epoch > 0):
-            loss = self.accounts.loss(self.module, batch, weight)
-            self.fabric.backward(loss)
-            loss, norm = loss.detach(), self._clip()
-            bad = self.guard.watch((self.epoch, self.batch, self.step + 1), loss, norm)
-            if bad is not None:
-                self._diverged(bad)
-            self.accounts.add(loss, norm, weight, batch, frames)
+        if hasattr(self.elbo, "step"):
+            self.elbo.step = self.step
+        for number, (batch, count) in enumerate(zip(batches, frames, strict=True)):
+            last = number == len(batches) - 1
+            self._add_gradient(moved(batch, self.model, self.device), number, weight, count, count / sum(frames), last)
         self._optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.batch += 1
+        self.batch += len(batches)
         if self.average is not None:
             self.average.update(self.step)
+
+    def _add_gradient(self, batch: Batch, number: int, weight: float, frames: int, share: float, last: bool) -> None:
+        """Add a batch's part of the step's gradient: its ``share`` of the step's frames, so that all count alike."""
+        self._before = torch.get_rng_state() if self.guard.eager else None
+        with checked(self.data, trust=self.epoch > 0):
+            with self.fabric.no_backward_sync(self.module, enabled=self.world > 1 and not last):
+                loss = self.accounts.loss(self.module, batch, weight)
+                self.fabric.backward(loss * share)
+            loss, norm = loss.detach(), loss.new_zeros(())
+            if last:
+                self.turns.drop(self.step)
+                norm = self._clip()
+                self.accounts.count(norm)
+            bad = self.guard.watch((self.epoch, self.batch + number, self.step + 1), loss, norm)
+            if bad is not None:
+                self._diverged(bad)
+            self.accounts.add(loss, weight, batch, frames, share)
 
     def _kl_weight(self, step: int) -> float:
         weight = float(self.settings.kl_weight(step))
         if not 0 <= weight < math.inf:
             raise ValueError(f"fit: kl_weight gave {weight} for step {step}; it must give a finite number of at "
-                             "least 0.")
+                             f"least 0 (it is {describe(self.settings.kl_weight)}).")
         return weight
 
     def _set_rates(self) -> None:
@@ -177,12 +204,15 @@ class Trainer:
         self._whole = False
         self.seconds = time.monotonic() - start
         weight, rate = self._kl_weight(self.step - 1), float(self.optimizer.param_groups[0]["lr"])
-        row = Row(self.epoch + 1, self.step, *means[:3], *valid, weight, rate, means.grad_norm, self.seconds)
+        row = Row(self.epoch + 1, self.step, *means[:3], *valid, weight, rate, means.grad_norm,
+                  peak_memory(self.device), self.seconds)
+        forget_peak(self.device)
         if valid[0] < self.best_bound:
             self.best_epoch, self.best_bound = row.epoch, valid[0]
             with exchanged(self.average):
                 self.best = copy_of(self.model)
         self.history.rows.append(row)
+        self.turns.end_epoch()
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.accounts.clear()
         self._whole = True

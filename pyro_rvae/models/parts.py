@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core import Steps, verbs
 from ..core.checks import check_count
 from ..distributions import Conditional, ConvDecoder, Family
-from ..nn import Reader, WordDropout, build, is_recipe
+from ..nn import FrameDropout, Reader, WordDropout, build, is_recipe
 
 __all__ = [
     "behind_regime", "check_regimes", "check_state", "check_summary", "check_widths", "first_frame",
@@ -135,7 +135,7 @@ def _name(part: Any) -> str:
 
 def first_frame(feedback: Any, width: int) -> nn.Parameter:
     """x_0, which a decoder that reads x_{t-1} reads first; not trained where its ``feedback`` replaces every frame."""
-    blind = isinstance(feedback, WordDropout) and feedback.p == 1.0
+    blind = isinstance(feedback, WordDropout | FrameDropout) and feedback.p == 1.0
     return nn.Parameter(torch.zeros(width), requires_grad=not blind)
 
 

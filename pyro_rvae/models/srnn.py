@@ -49,6 +49,8 @@ class SRNN(SequenceVAE):
         encoder: mask-aware encoder of ``[d_t, x_t]``, or its class built with ``(in_dim, h_dim)``; default: Backward
             if smoothing, else Pointwise.
         smoothing: whether the guide may look ahead.
+        feedback: what the model reads of x_{t-1}, a module of that width or its class (``rv.FrameDropout``,
+            ``rv.WordDropout``); default: all of it. The guide reads all of it.
         reader: part through which networks read x.
         context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
@@ -60,13 +62,15 @@ class SRNN(SequenceVAE):
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, transition: Any = Normal,
                  likelihood: Any = Bernoulli, posterior: Any = None, recurrence: Any = LSTM, encoder: Any = None,
-                 smoothing: bool = True, reader: Any = None, context: Any = None, dropout: float = 0.0) -> None:
+                 smoothing: bool = True, feedback: Any = None, reader: Any = None, context: Any = None,
+                 dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.context, given = given_at_each_step(context)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
+        self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
         self.recurrence = build(recurrence, self.reader.out_dim + given, h_dim, kind=Causal, what="recurrence")
         seen = z_dim + self.recurrence.out_dim
         without_prior_mean(self, "transition", transition)
@@ -85,7 +89,7 @@ class SRNN(SequenceVAE):
     def generative(self, steps: Steps) -> None:
         start = start_for(self.transition, steps)
         for t in steps:
-            d = t.carry("d", self.recurrence, t.prev("x", self.x0), *map(t.at, steps.context))
+            d = t.carry("d", self.recurrence, t.prev("x", self.x0, self.feedback), *map(t.at, steps.context))
             z = t.sample("z", self.transition, t.prev("z", self.z0), *map(t.at, start), d)
             t.sample("x", self.likelihood, z, d)
 

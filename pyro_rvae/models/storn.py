@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..core import SequenceVAE, Steps
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Causal, Encoder, Forward, build, concat
 from ..priors import StandardNormal
-from .parts import check_widths, given_at_each_step, reader_for, without_previous
+from .parts import check_widths, first_frame, given_at_each_step, reader_for, without_previous
 
 __all__ = ["STORN"]
 
@@ -29,6 +28,8 @@ class STORN(SequenceVAE):
         prior, likelihood, posterior: a whole conditional, a class built with ``(in_dim, dim)``, or a Family.
         recurrence: causal part f, or its class (LSTM, GRU, RNN).
         encoder: mask-aware encoder, or its class built with ``(in_dim, h_dim)``.
+        feedback: what the model reads of x_{t-1}, a module of that width or its class (``rv.FrameDropout``,
+            ``rv.WordDropout``); default: all of it.
         reader: part through which networks read x.
         context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
@@ -36,13 +37,15 @@ class STORN(SequenceVAE):
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = StandardNormal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 encoder: Any = Forward, reader: Any = None, context: Any = None, dropout: float = 0.0) -> None:
+                 encoder: Any = Forward, feedback: Any = None, reader: Any = None, context: Any = None,
+                 dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.context, given = given_at_each_step(context)
-        self.x0 = nn.Parameter(torch.zeros(self.reader.out_dim))
+        self.feedback = build(feedback or nn.Identity, self.reader.out_dim)
+        self.x0 = first_frame(self.feedback, self.reader.out_dim)
         self.prior = conditional(without_previous(self, "prior", prior, "nothing"), given, z_dim)
         self.recurrence = build(recurrence, self.reader.out_dim + z_dim + given, h_dim, kind=Causal, what="recurrence")
         self.likelihood = conditional(likelihood, self.recurrence.out_dim, x_dim, hidden=(h_dim,), dropout=dropout)
@@ -54,7 +57,7 @@ class STORN(SequenceVAE):
         for t in steps:
             c = tuple(map(t.at, steps.context))
             z = t.sample("z", self.prior, *c)
-            h = t.carry("h", self.recurrence, t.prev("x", self.x0), z, *c)
+            h = t.carry("h", self.recurrence, t.prev("x", self.x0, self.feedback), z, *c)
             t.sample("x", self.likelihood, h)
 
     def inference(self, steps: Steps, x: Tensor) -> None:

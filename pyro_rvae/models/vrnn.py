@@ -34,6 +34,8 @@ class VRNN(SequenceVAE):
         features: hidden layers of the networks ``phi`` through which x and z are read (Chung et al. have several of
             the width of ``h_t``: ``features=(h_dim,) * 3``); by default each is one layer with a rectifier.
         layers: hidden layers of prior, likelihood and posterior.
+        feedback: what the model reads of x_{t-1} before phi, a module of that width or its class (``rv.FrameDropout``,
+            ``rv.WordDropout``); default: all of it. The guide reads all of it.
         reader: part through which networks read x.
         context: what the model is given at each step (:class:`~pyro_rvae.nn.Context`): controls, labels.
         dropout: on the hidden layers of the likelihood.
@@ -41,14 +43,15 @@ class VRNN(SequenceVAE):
 
     def __init__(self, x_dim: int, z_dim: int = 16, h_dim: int = 128, *, prior: Any = Normal,
                  likelihood: Any = Bernoulli, posterior: Any = Normal, recurrence: Any = LSTM,
-                 features: Sequence[int] = (), layers: int = 1, reader: Any = None, context: Any = None,
-                 dropout: float = 0.0) -> None:
+                 features: Sequence[int] = (), layers: int = 1, feedback: Any = None, reader: Any = None,
+                 context: Any = None, dropout: float = 0.0) -> None:
         check_widths(self, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim)
         super().__init__()
         self.x_dim, self.z_dim, self.h_dim = x_dim, z_dim, h_dim
         self.reader = reader_for(reader, likelihood, x_dim)
         self.context, given = given_at_each_step(context)
         self.x0, self.z0 = nn.Parameter(torch.zeros(self.reader.out_dim)), nn.Parameter(torch.zeros(z_dim))
+        self.feedback = None if feedback is None else build(feedback, self.reader.out_dim)
         self.phi_x = MLP(self.reader.out_dim, h_dim, hidden=features, output=False)
         self.phi_z = MLP(z_dim, h_dim, hidden=features, output=False)
         self.recurrence = build(recurrence, 2 * h_dim + given, h_dim, kind=Causal, what="recurrence")
@@ -63,14 +66,15 @@ class VRNN(SequenceVAE):
 
     def generative(self, steps: Steps) -> None:
         for t in steps:
-            h = self.state(t, steps.context)
+            h = self.state(t, steps.context, self.feedback)
             z = t.sample("z", self.prior, h)
             t.sample("x", self.likelihood, h, self.phi_z(z))
 
-    def state(self, t: Step, context: tuple[Tensor, ...]) -> Tensor:
+    def state(self, t: Step, context: tuple[Tensor, ...], feedback: Any = None) -> Tensor:
         """h_t = f(h_{t-1}, phi(x_{t-1}), phi(z_{t-1})), which model and guide share."""
-        seen = t.prev("x", self.x0, self.phi_x), t.prev("z", self.z0, self.phi_z)
-        return t.carry("h", self.recurrence, *seen, *map(t.at, context))
+        before = t.prev("x", self.x0, feedback or self.phi_x)
+        seen = before if feedback is None else self.phi_x(before)
+        return t.carry("h", self.recurrence, seen, t.prev("z", self.z0, self.phi_z), *map(t.at, context))
 
     def inference(self, steps: Steps, x: Tensor) -> None:
         for t in steps:

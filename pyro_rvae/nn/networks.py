@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "CodeReader", "GatedTransition", "Reader", "WordDropout", "build", "concat", "is_recipe"]
+__all__ = ["MLP", "CodeReader", "FrameDropout", "GatedTransition", "Reader", "WordDropout", "build", "concat",
+           "is_recipe"]
 
 
 def concat(inputs: Sequence[Tensor]) -> Tensor:
@@ -206,6 +207,36 @@ class WordDropout(nn.Module):
             return frame
         dropped = torch.rand(frame.shape[:-1], device=frame.device).unsqueeze(-1) < self.p
         return torch.where(dropped, self.unknown, frame)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class FrameDropout(nn.Module):
+    """In training mode each frame ``(..., dim)`` is read as zeros with probability ``p``: as wholly missing.
+
+    It is :class:`WordDropout` for frames of numbers, with nothing learned: zeros are what a
+    :class:`~pyro_rvae.Reader` makes of a missing frame, its flags too. The other frames are not scaled up. With ``p=1``
+    evaluation reads none either. Source: Bowman et al. (2016), arXiv:1511.06349, section 3.1, for words.
+
+    Arguments:
+        dim: width of a frame as networks read it.
+        p: probability, from 0 to 1.
+    """
+
+    def __init__(self, dim: int, *, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"FrameDropout: p must be from 0 to 1, got {p}.")
+        self.p = p
+
+    def forward(self, frame: Tensor) -> Tensor:
+        if self.p == 1.0:
+            return torch.zeros_like(frame)
+        if not self.training or not self.p:
+            return frame
+        dropped = torch.rand(frame.shape[:-1], device=frame.device).unsqueeze(-1) < self.p
+        return frame.masked_fill(dropped, 0.0)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -100,14 +100,14 @@ def killed_lives(folder: Path, killers: list[Callback]) -> None:
 
 
 def compare(one: Path, other: Path) -> list[str]:
-    """What differs: nothing but seconds may."""
-    rows = [[line.rsplit(",", 1)[0] for line in (f / "history.csv").read_text().splitlines()] for f in (one, other)]
+    """What differs: nothing but memory and seconds may."""
+    rows = [[line.rsplit(",", 2)[0] for line in (f / "history.csv").read_text().splitlines()] for f in (one, other)]
     states = [json.loads((f / "state.json").read_text()) for f in (one, other)]
     bodies = [(f / s["tensors"]).read_bytes() for f, s in zip((one, other), states, strict=True)]
     models = [(f / "model.safetensors").read_bytes() for f in (one, other)]
     for state in states:
         del state["tensors"], state["state"]["seconds"]
-        state["state"]["history"] = [row[:-1] for row in state["state"]["history"]]
+        state["state"]["history"] = [row[:-2] for row in state["state"]["history"]]
     found = {"rows": rows, "state": states, "tensors": bodies, "model": models}
     return [name for name, (a, b) in found.items() if a != b] + ["no rows"] * (len(rows[0]) != EPOCHS + 1)
 

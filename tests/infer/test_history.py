@@ -12,7 +12,7 @@ from pyro_rvae.infer import History, Row
 
 
 def row(epoch: int, elbo: float, valid: float = math.nan) -> Row:
-    return Row(epoch, 10 * epoch, elbo, elbo - 1.0, 1.0, valid, valid - 0.5, 0.5, 1.0, 1e-3 / 3, 0.1 + 0.2, 0.7)
+    return Row(epoch, 10 * epoch, elbo, elbo - 1.0, 1.0, valid, valid - 0.5, 0.5, 1.0, 1e-3 / 3, 0.1 + 0.2, 200.0, 0.7)
 
 
 def test_columns_are_arrays() -> None:

@@ -121,3 +121,10 @@ def test_fit_over_two_processes_is_fit(processes: dict[str, Any]) -> None:
     assert first["steps"] == second["steps"] == 6
     assert first["resumed"] == second["resumed"] == first["weights"]
     assert first["finite"] and first["learned"]
+
+
+def test_accumulation_over_two_processes(processes: dict[str, Any]) -> None:
+    """With a gradient that runs the guide twice; four batches by threes are two steps, the second of one batch."""
+    first, second = processes["accumulated_0"], processes["accumulated_1"]
+    assert first["weights"] == second["weights"] and first["steps"] == second["steps"] == 2
+    assert first["finite"]

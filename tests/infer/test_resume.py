@@ -27,7 +27,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_killed_at_ten_random_steps(found: dict[str, Any]) -> None:
-    """History byte for byte but for seconds; weights, average, best, optimizer and noise bit for bit."""
+    """History byte for byte but for memory and seconds; weights, average, best, optimizer and noise bit for bit."""
     assert len(found["killed at"]) == 10 and any(step % 8 for step in found["killed at"])
     assert found["steps"] == []
 

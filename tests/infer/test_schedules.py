@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from pyro_rvae.infer import constant, cosine, cyclical, linear, warmup
+from pyro_rvae.infer import constant, cosine, cyclical, half_cosine, linear, logistic, warmup
 
 
 def test_constant_stays() -> None:
@@ -45,7 +45,24 @@ def test_cyclical_repeats_then_holds() -> None:
     assert weight(7) == weight(17) == 1.0
 
 
-@pytest.mark.parametrize("schedule", [constant(0.5), cosine(0.1), warmup(cosine()), linear(0, 1, 5), cyclical(5)])
+def test_half_a_cosine_meets_both_ends_and_is_slow_there() -> None:
+    weight = half_cosine(0.1, 0.9, 400)
+    assert [weight(0), weight(400), weight(10**6)] == pytest.approx([0.1, 0.9, 0.9], abs=1e-15)
+    assert weight(200) == pytest.approx(0.5)
+    assert weight(100) == pytest.approx(0.1 + 0.8 * (1 - math.cos(math.pi / 4)) / 2)
+    assert weight(10) - weight(0) < 0.1 * (linear(0.1, 0.9, 400)(10) - 0.1)
+
+
+def test_logistic_is_the_sigmoid() -> None:
+    weight = logistic(1000, end=0.8)
+    for step in (0, 400, 1000, 1700):
+        assert weight(step) == pytest.approx(0.8 / (1 + math.exp(-4 * (step - 1000) / 1000)), rel=1e-12)
+    assert weight(10**9) == 0.8 and logistic(1, 1e6)(0) == 0.0  # no overflow
+    assert logistic(1000, 3.0)(500) < logistic(1000)(500)
+
+
+@pytest.mark.parametrize("schedule", [constant(0.5), cosine(0.1), warmup(cosine()), linear(0, 1, 5), cyclical(5),
+                                      half_cosine(0, 1, 5), logistic(5)])
 def test_schedules_pickle_and_print(schedule: object) -> None:
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert repr(pickle.loads(pickle.dumps(schedule))) == repr(schedule)
@@ -66,6 +83,14 @@ def test_bad_arguments_are_refused() -> None:
         linear(0.1, math.inf, 10)
     with pytest.raises(ValueError, match="linear: steps must be an integer of at least 1"):
         linear(0.0, 1.0, 0)
+    with pytest.raises(ValueError, match="half_cosine: end must be .* at least 0, got -1.0"):
+        half_cosine(0.0, -1.0, 10)
+    with pytest.raises(ValueError, match="half_cosine: steps must be an integer of at least 1"):
+        half_cosine(0.0, 1.0, 0)
+    with pytest.raises(ValueError, match="logistic: middle must be an integer of at least 1 .*, got 0"):
+        logistic(0)
+    with pytest.raises(ValueError, match="logistic: steepness must be a finite number above 0, got 0.0"):
+        logistic(10, 0.0)
     with pytest.raises(ValueError, match="cyclical: period must be an integer"):
         cyclical(2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"cyclical: ratio must lie in \(0, 1\]"):

@@ -68,7 +68,13 @@ def training() -> None:
     broken = rv.VRNN(5, 2, 4, dropout=0.1)
     fit(broken, data, **settings, checkpoint=folder, callbacks=[Stop()])
     fit(broken, data, **settings, checkpoint=folder, resume=True)
-    write("fit", weights=flat(model), resumed=flat(broken), history=[list(row)[:-1] for row in history],
+    torch.manual_seed(RANK)
+    joined = rv.VRNN(5, 2, 4)
+    settings |= {"epochs": 1, "batch_size": 2, "accumulate": 3, "ema": None, "valid": None}
+    together = fit(joined, data, **settings, elbo=rv.IWAE(3, doubly_reparametrized=True))
+    write("accumulated", weights=flat(joined), steps=together.rows[-1].step,
+          finite=bool(torch.tensor(flat(joined)).isfinite().all()))
+    write("fit", weights=flat(model), resumed=flat(broken), history=[list(row)[:-2] for row in history],
           steps=history.rows[-1].step, finite=bool(torch.tensor(flat(model)).isfinite().all()),
           learned=bool(history["elbo"][-1] < history["elbo"][0]))
 
