@@ -28,6 +28,7 @@ FILES = {
     "metrics.json": "the figures above", "samples.mid": "samples to listen to", "samples.npz": "samples",
     "samples.png": "samples beside data", "training.png": "the ELBO, epoch by epoch",
     "posterior_predictive.png": "replications beside the data", "posterior_predictive.nc": "the same for ArviZ",
+    "report.html": "all of it on one page",
 }
 CHECKPOINT = "checkpoint"  # a folder, to resume from
 WHERE = ("out", "overwrite", "resume", "trust", "quiet")  # settings that are not of the experiment
