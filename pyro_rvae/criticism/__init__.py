@@ -24,8 +24,8 @@ from .simulation import sbc
 from .two_sample import TwoSample, two_sample
 
 __all__ = [
-    "Calibration",
     "ByStep",
+    "Calibration",
     "CollapseMonitor",
     "CollapseReport",
     "CollapseRow",
@@ -33,8 +33,8 @@ __all__ = [
     "Evaluation",
     "Information",
     "LeaveOneOut",
-    "Pit",
     "Pair",
+    "Pit",
     "PredictiveCheck",
     "PredictiveScores",
     "Replicates",
@@ -47,10 +47,10 @@ __all__ = [
     "floors",
     "free_running",
     "from_netcdf",
-    "good_k",
     "from_prefix",
-    "loo_pit",
+    "good_k",
     "loo",
+    "loo_pit",
     "mutual_information",
     "one_step",
     "opening",
@@ -64,6 +64,6 @@ __all__ = [
     "statistics",
     "to_arviz",
     "to_netcdf",
-    "without_padding",
     "two_sample",
+    "without_padding",
 ]

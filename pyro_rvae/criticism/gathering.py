@@ -77,7 +77,8 @@ class Gathered:
         out = self._of(name, value, dims, of_sequences=True)
         part = tuple(slice(size) for size in found.shape[2:])
         for j, n in enumerate(chunk.numbers):
-            out[(_rows(chunk), n, *part)] = found[:, j]
+            index: tuple[Any, ...] = (_rows(chunk), n, *part)
+            out[index] = found[:, j]
 
     def _of(self, name: str, value: Tensor, dims: tuple[str, ...], *, of_sequences: bool = False) -> Array:
         if name not in self.arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -128,7 +129,7 @@ def merged(laws: Table, layout: Layout) -> Any:
     if kind not in FAMILIES:
         return Lifted(laws, layout)
     names = _names(flat)
-    return kind(**{name: layout.join(each(lambda law, name=name: _parameter(law, name))) for name in names})
+    return kind(**{name: layout.join(each(partial(_parameter, name=name))) for name in names})
 
 
 def _mask(law: Any) -> Tensor:

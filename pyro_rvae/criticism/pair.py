@@ -60,6 +60,8 @@ class Pair(nn.Module):
         arguments: ``batch -> tuple`` of positional arguments, or dict of named ones, from a
             :class:`~pyro_rvae.data.Batch` (``x, mask, controls, labels``), for programs with arguments of their own.
         observed: name (stem) of the observed site that x is, if there are several.
+        once: stems of numbered sites that are no steps (``"w"`` of ``w_1, w_2``, drawn once a sequence), which
+            sequences of as many frames would make look like steps.
         modules: further modules that the programs use.
         x_dim: features of the data; by default those of the first data set that it meets.
 
@@ -76,8 +78,8 @@ class Pair(nn.Module):
     transform = None  # data are compared in the units that they come in
 
     def __init__(self, model: Any, guide: Any, *, plate: str | None = None, static: bool = False,
-                 arguments: Arguments | None = None, observed: str | None = None, modules: Iterable[nn.Module] = (),
-                 x_dim: int | None = None) -> None:
+                 arguments: Arguments | None = None, observed: str | None = None, once: Iterable[str] = (),
+                 modules: Iterable[nn.Module] = (), x_dim: int | None = None) -> None:
         super().__init__()
         for what, program in (("model", model), ("guide", guide)):
             if not callable(program):
@@ -85,7 +87,7 @@ class Pair(nn.Module):
                                 f"{type(program).__name__}.")
         self.programs = {"model": model, "guide": guide}
         self.plate, self.static, self.arguments, self.observed = plate, static, arguments, observed
-        self.x_dim, self.codes = x_dim, False
+        self.x_dim, self.codes, self.once = x_dim, False, frozenset(once)
         self.parts = nn.ModuleList([*modules, *modules_of(model), *modules_of(guide)])
         self.unamortised = isinstance(guide, AutoGuide)
 
@@ -162,7 +164,7 @@ class Pair(nn.Module):
         total = around.numel()
         owned = frozenset(p.data_ptr() for p in super().parameters())
         task = partial(Task, sequences=len(batch), length=None if self.static else batch.x.shape[1], plate=self.plate,
-                       total=total, lead=bool(around), owned=owned)
+                       total=total, lead=bool(around), owned=owned, once=self.once)
         together = not self.unamortised
         while True:
             parts = [range(total)] if together else [range(i, i + 1) for i in range(total)]

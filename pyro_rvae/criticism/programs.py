@@ -23,7 +23,7 @@ class Task:
         data. :param plate: its plate's name, or None to find it. :param particles: of this run, numbered within
         those of the whole, which are ``total``. :param lead: whether there is a plate of particles around.
     :param observe: how many frames are observed, what follows is drawn; None: the program sees to it.
-    :param owned: addresses of the parameters that modules hold.
+    :param owned: addresses of the parameters that modules hold. :param once: stems of names that are no steps.
     """
 
     call: Callable[[], Any]
@@ -35,6 +35,7 @@ class Task:
     lead: bool
     observe: int | None
     owned: frozenset[int]
+    once: frozenset[str]
 
     @property
     def rows(self) -> int:
@@ -57,11 +58,12 @@ def stem(name: str) -> str:
     return found[1].rstrip("_") if found else name
 
 
-def gathered(found: dict[str, Any], length: int | None) -> list[Named]:
+def gathered(found: dict[str, Any], length: int | None, once: frozenset[str]) -> list[Named]:
     """Sites by our names: those numbered one by one, as many as there are frames, are the steps of one."""
     numbered: dict[str, list[str]] = defaultdict(list)
     for name, site in found.items():
-        if _STEP.fullmatch(name) and ("every" not in site["infer"] or "step" in site["infer"]):
+        whole = "every" in site["infer"] and "step" not in site["infer"]  # all steps in one, of a SequenceVAE
+        if _STEP.fullmatch(name) and stem(name) not in once and not whole:
             numbered[stem(name)].append(name)
     series = {s: names for s, names in numbered.items() if len(names) == length and _is_series(found, names)}
     both = series.keys() & found.keys()
@@ -118,7 +120,7 @@ def named_sites(found: dict[str, Any], task: Task, which: str, observed: str | N
             where = "" if task.plate is None else f" named {task.plate!r}"
             raise ValueError(f"Pair: {site['name']!r} of the {which} stands in no plate of {task.rows} sequences{where}"
                              ": write `with pyro.plate('batch', len(x)):` around what belongs to a sequence.")
-    names = gathered(found, task.length)
+    names = gathered(found, task.length, task.once)
     if which == "guide":
         return names
     seen = [n for n in names if is_data(found[n.steps[0]])

@@ -364,19 +364,21 @@ def test_integer_codes():
 
 
 def test_numbered_latents_that_are_no_steps_stay_apart(ragged):
-    def draw(x, spread):
-        with pyro.plate("batch", len(x)):
+    def draw(x, spread, batch):
+        with batch:
             for i, loc in enumerate((0.0, 5.0)):
                 z = pyro.sample(f"w_{i}", dist.Normal(loc * torch.ones(len(x), 1), spread).to_event(1))
         return z
 
     def model(x, mask):
-        z = draw(x, 1.0)
-        with pyro.plate("batch", len(x)):
+        batch = pyro.plate("batch", len(x))
+        z = draw(x, 1.0, batch)
+        with batch:
             for t in range(x.shape[1]):
                 pyro.sample(f"x_{t}", dist.Normal(z, 1.0).to_event(1).mask(mask[:, t]), obs=x[:, t])
 
-    groups = rv.criticism._arviz.groups_of(rv.to_arviz(Pair(model, lambda x, mask: draw(x, 0.1)), ragged, 3))
+    pair = Pair(model, lambda x, mask: draw(x, 0.1, pyro.plate("batch", len(x))), once=["w"])
+    groups = rv.criticism._arviz.groups_of(rv.to_arviz(pair, ragged, 3, batch_size=1))
     assert {name: values.dims[2:] for name, values in groups["posterior"].items()} == {
         "w_0": ("sequence", "w_0_dim"), "w_1": ("sequence", "w_1_dim")}
     assert abs(float(groups["posterior"].w_1.mean()) - 5) < 0.5
