@@ -325,6 +325,7 @@ def test_a_mistake_in_own_code_keeps_its_traceback(mypkg: str, music: str) -> No
     (["train", "--resume", "nowhere"], "nowhere must be a folder with config.yaml"),
     (["train", "--resume", "run", "--lr", "0.1"], "leave --lr out"),
     (["evaluate"], "evaluate needs RUN, a run directory"),
+    (["report"], "report needs RUN, a run directory"),
     (["evaluate", "nowhere"], "nowhere must be a folder with config.yaml"),
     (["sample", "nowhere", "--lenght", "3"], "there is no option --lenght (did you mean --length?)"),
 ])
@@ -460,7 +461,7 @@ def test_a_full_disk(music: str, refused: Failure, monkeypatch: pytest.MonkeyPat
 
 
 # ------------------------------------------------------------------------------------------------ help
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "report"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -471,6 +472,6 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("train", "evaluate", "sample"))
+    assert all(command in out for command in ("train", "evaluate", "sample", "report"))
     assert main([]) == 2
     assert "usage: pyro-rvae" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command line: ``pyro-rvae train | evaluate | sample``."""
+"""The command line: ``pyro-rvae train | evaluate | sample | report``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns the exit code: 0; 2 for what cannot be done as asked (one message on stderr); 1 where a disk or the
-    arithmetic failed; 130 after Ctrl-C.
+    arithmetic failed, or a section of a report (which is written without it); 130 after Ctrl-C.
     """
     words = sys.argv[1:] if words is None else list(words)
     command = words[0] if words else ""
@@ -34,16 +34,18 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from .commands import evaluate, sample, train  # here, as is all that imports torch: --help shall be quick
+    from .commands import evaluate, report, sample, train  # here, as is all that imports torch: --help shall be quick
     from .parser import parse
-    from .settings import Evaluate, Train
+    from .settings import Evaluate, Report, Train
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own model stands in the folder that the command is called from
     settings = parse(words)
     if isinstance(settings, Train):
         return train(settings)
-    return evaluate(settings) if isinstance(settings, Evaluate) else sample(settings)
+    if isinstance(settings, Evaluate):
+        return evaluate(settings)
+    return report(settings) if isinstance(settings, Report) else sample(settings)
 
 
 def _overview(command: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from .choose import load_data, raw_data
 from .parser import UsageError
 from .report import KEYS, draw_samples, judge, write_samples
 from .rundir import RunDirectory, write_json
-from .settings import Evaluate, Sample, Train
+from .settings import Evaluate, Report, Sample, Train
+from .subject import Subject
 from .training import train
 
-__all__ = ["evaluate", "sample", "train"]
+__all__ = ["evaluate", "report", "sample", "train"]
 
 
 def evaluate(settings: Evaluate) -> int:
@@ -22,17 +24,22 @@ def evaluate(settings: Evaluate) -> int:
     model = run.model(settings.trust)
     _check_ending(settings.out, ".json")
     trained = run.settings()
-    splits: Any = load_data(trained, static=model.static)
-    data = getattr(splits, settings.split)
-    if settings.data is not None:
-        other = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed, static=model.static)
-        data = _in_units_of(model, getattr(other, settings.split), splits.train)
+    splits, data = _data(settings, trained, model)
     figures, table = judge(model, data, splits.train, num_particles=settings.num_particles, seed=settings.seed)
     print(table)
     if settings.out is not None:
         write_json(Path(settings.out), {"run": settings.run, "data": settings.data or trained.data,
                                         "split": settings.split} | figures)
     return 0
+
+
+def _data(settings: Evaluate | Report, trained: Train, model: SequenceVAE) -> tuple[Any, Any]:
+    """The splits that a run was trained on, and the data to judge it on."""
+    splits: Any = load_data(trained, static=model.static)
+    if settings.data is None:
+        return splits, getattr(splits, settings.split)
+    other: Any = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed, static=model.static)
+    return splits, _in_units_of(model, getattr(other, settings.split), splits.train)
 
 
 def _in_units_of(model: SequenceVAE, data: Any, train: Any) -> Any:
@@ -63,6 +70,27 @@ def sample(settings: Sample) -> int:
     write_samples(path, samples, trained.kind, trained.classes, **midi)
     print(f"{len(samples)} samples of {tuple(samples.shape[1:])}: {path}")
     return 0
+
+
+def report(settings: Report) -> int:
+    """``pyro-rvae report``: one page about a run; the exit code is 1 if a section failed (the page says why)."""
+    from .reporting import write_report  # it takes what draws pictures with it
+
+    run = RunDirectory.open(settings.run)
+    if not (run.path / "history.csv").is_file():
+        raise UsageError(f"{settings.run} has no history.csv: its training was never finished, or was another "
+                         f"program's; finish it first, pyro-rvae train --resume {settings.run}")
+    _check_ending(settings.out, ".html")
+    path = run.path / "report.html" if settings.out is None else Path(settings.out)
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} must exist to write {path.name} there: make it first")
+    model, trained = run.model(settings.trust), run.settings()
+    splits, data = _data(settings, trained, model)
+    failures = write_report(Subject(run, model, trained, settings, splits.train, splits.valid, data), path)
+    for message in failures:
+        print(f"pyro-rvae report: {message}", file=sys.stderr)
+    print(path)
+    return 1 if failures else 0
 
 
 def _test_split(trained: Train, model: SequenceVAE) -> Any:

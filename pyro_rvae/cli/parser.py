@@ -12,12 +12,14 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from .settings import EXAMPLES, LR, MAIN_LR, Evaluate, Sample, Train, names
+from .settings import EXAMPLES, LR, MAIN_LR, Evaluate, Report, Sample, Train, names
 
 __all__ = ["COMMANDS", "UsageError", "overview", "parse", "parser_for", "similar"]
 
-COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sample}
+COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sample,
+                             "report": Report}
 NOT_NEGATIVE = ("seed", "split_seed", "kl_steps", "kl_start", "weight_decay", "program")
+LEAST = {"simulations": 20, "draws": 2}  # others: 1, or 0
 SWITCHES = ("--overwrite", "--quiet")
 WRITTEN = ("pyro_rvae", "num_sequences")  # what config.yaml of a run holds beside the settings
 
@@ -44,7 +46,8 @@ def _first_line(command: str) -> str:
 
 
 def parse(words: Sequence[str]) -> Any:
-    """The settings that a command line asks for: a :class:`Train`, :class:`Evaluate` or :class:`Sample`.
+    """The settings that a command line asks for: a :class:`Train`, :class:`Evaluate`, :class:`Sample`, or
+    :class:`Report`.
 
     :raises UsageError: for an unknown command or option, or a value that an option cannot have.
     """
@@ -132,7 +135,7 @@ def _check_resume(settings: dict[str, Any]) -> None:
 def _check_numbers(settings: dict[str, Any]) -> None:
     """Before anything is written or computed. (What else :func:`~pyro_rvae.fit` wants it checks itself.)"""
     for name, value in settings.items():
-        least = 0 if name in NOT_NEGATIVE else 1
+        least = 0 if name in NOT_NEGATIVE else LEAST.get(name, 1)
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise UsageError(f"--{name} must be at least {least}, got {value}")
         if isinstance(value, float) and not (value > 0 or (value == 0 and name in NOT_NEGATIVE)):

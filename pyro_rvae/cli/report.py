@@ -9,27 +9,22 @@ import numpy as np
 from torch import Tensor
 
 from ..core import SequenceVAE
-from ..criticism import Evaluation, LatentUse, evaluate, latent_use
-from ..criticism.bounds import FLOORS, beside
+from ..criticism import CollapseReport, Evaluation, collapse_report, evaluate
+from ..criticism.tables import FLOORS, beside
 from ..data import SequenceDataset
 from ..data.atomic import atomic
+from ..plots.music import KEYS, is_music
 from ..tasks import generate, write_midi
 
-__all__ = ["draw_samples", "is_music", "judge", "table", "write_samples"]
+__all__ = ["KEYS", "draw_samples", "is_music", "judge", "table", "write_samples"]
 
-KEYS = 88
 WANTED = {"below_markov": 0.5, "kl": 0.1, "shuffling_cost": 0.1}  # nats per frame: what tells that latents are used
-
-
-def is_music(data: Any) -> bool:
-    """Whether a data set is piano rolls: binary, 88 keys, in time."""
-    return isinstance(data, SequenceDataset) and data.kind == "binary" and data.x_dim == KEYS
 
 
 def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -> tuple[dict[str, Any], str]:
     """The figures of a model on a data set, for JSON and as a table."""
     bounds = evaluate(model, data, num_particles=num_particles, seed=seed, train=train)
-    use = latent_use(model, data, seed=seed)
+    use = collapse_report(model, data, seed=seed)
     found = {"below_markov": bounds.floors.get("markov", bounds.floors.get("independent", np.nan)) - bounds.elbo,
              "kl": bounds.kl, "shuffling_cost": use.shuffling_cost}
     figures = {
@@ -44,7 +39,7 @@ def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -
     return figures, table(bounds, use)
 
 
-def table(bounds: Evaluation, use: LatentUse) -> str:
+def table(bounds: Evaluation, use: CollapseReport) -> str:
     """Bounds, floors and what the latents are worth, one a line."""
     k = bounds.num_particles
     stated = [*bounds.bounds.items()] if bounds.point else [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae)]

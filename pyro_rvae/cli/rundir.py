@@ -25,9 +25,11 @@ __all__ = ["FILES", "RunDirectory", "packages"]
 # What a run leaves, with a word for the table at its end; the MIDI file is for music, the .npz for other data.
 FILES = {
     "model.safetensors": "weights", "config.yaml": "every setting", "history.csv": "training, epoch by epoch",
+    "collapse.csv": "the latents' use in training",
     "metrics.json": "the figures above", "samples.mid": "samples to listen to", "samples.npz": "samples",
     "samples.png": "samples beside data", "training.png": "the ELBO, epoch by epoch",
     "posterior_predictive.png": "replications beside the data", "posterior_predictive.nc": "the same for ArviZ",
+    "report.html": "all of it on one page",
 }
 CHECKPOINT = "checkpoint"  # a folder, to resume from
 WHERE = ("out", "overwrite", "resume", "trust", "quiet")  # settings that are not of the experiment

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["EXAMPLES", "LR", "MAIN_LR", "MAIN_MODEL", "Evaluate", "Sample", "Train", "names"]
+__all__ = ["EXAMPLES", "LR", "MAIN_LR", "MAIN_MODEL", "Evaluate", "Report", "Sample", "Train", "names"]
 
 Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceEnum_ELBO"]
 Kinds = Literal["binary", "real", "counts", "categories"]
@@ -143,6 +143,41 @@ class Sample:
     trust: str = ""
 
 
+@dataclass(frozen=True)
+class Report:
+    """Write one page about a trained run: is it any good?
+
+    A section that fails says so on the page, and the exit code is then 1; the others are written all the same.
+
+    Args:
+        run: The run directory.
+        data: Other data than it was trained on: a name or a file, as for train; its test split is read.
+        split: The side of the data to judge on.
+        num_particles: K of the importance-weighted bound.
+        replicates: Replications of the data for the predictive check.
+        sequences: Most sequences that the one-step forecasts are made of; their first 256 frames.
+        draws: One-step forecasts of each frame.
+        simulations: Data sets of one sequence that the guide is tried on (simulation-based calibration).
+        num: Sequences to sample.
+        seed: Of the draws.
+        trust: Packages whose code the run may import, with commas between them.
+        out: The file to write (.html). Default: report.html in the run directory.
+    """
+
+    run: str
+    data: str | None = None
+    split: Literal["train", "valid", "test"] = "test"
+    num_particles: int = 100
+    replicates: int = 50
+    sequences: int = 20
+    draws: int = 20
+    simulations: int = 200
+    num: int = 8
+    seed: int = 0
+    trust: str = ""
+    out: str | None = None
+
+
 EXAMPLES = {
     "train": """examples:
   pyro-rvae train
@@ -152,6 +187,9 @@ EXAMPLES = {
     "evaluate": """examples:
   pyro-rvae evaluate runs/mine
   pyro-rvae evaluate runs/mine --num_particles 1000 --data other.npz --trust mypkg""",
+    "report": """examples:
+  pyro-rvae report runs/mine
+  pyro-rvae report runs/mine --split valid --num_particles 1000 --out valid.html""",
     "sample": """examples:
   pyro-rvae sample runs/mine
   pyro-rvae sample runs/mine --num 20 --length 128 --out mine.mid --program 52""",

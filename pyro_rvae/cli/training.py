@@ -12,7 +12,7 @@ import pyro.infer
 import torch
 
 from ..core import SequenceVAE, explicit
-from ..criticism import predictive_check, to_arviz, to_netcdf
+from ..criticism import CollapseMonitor, predictive_check, to_arviz, to_netcdf
 from ..data import Splits
 from ..infer import History, constant, cosine, fit, linear
 from ..infer.checkpoint import has_checkpoint
@@ -92,7 +92,15 @@ def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: Sequenc
             kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
             ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
             checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
+            callbacks=_monitors(settings, run, splits.valid),
         )  # fmt: skip
+
+
+def _monitors(settings: Train, run: RunDirectory, valid: Any) -> list[CollapseMonitor]:
+    """Who watches whether the latent lives: about twenty looks in all."""
+    if len(valid) < 2:
+        return []  # there is nobody to swap latents with
+    return [CollapseMonitor(valid, every=max(1, settings.epochs // 20), path=run.path / "collapse.csv")]
 
 
 def _interrupted(settings: Train, history: History) -> bool:

@@ -36,7 +36,8 @@ def emit(steps: Steps, name: str, law: Any, value: Tensor | None, *, observed: b
     if observed and value is not None:
         steps.check_support(law, name, value, present, mask=steps.mask)
     law = steps.law(law, present, steps.mask).to_event(1)
-    new = pyro.sample(name, law, obs=value, infer={"is_observed": observed, "exact": name in steps.exact})
+    new = pyro.sample(name, law, obs=value, infer={"is_observed": observed, "exact": name in steps.exact,
+                                                   "every": steps.stride})
     if value is not None and new is not value and new is not stated:
         raise RuntimeError(f"a handler replaced site {name!r} after its values were drawn; run the model within "
                            "`explicit()` to use that handler.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ import pyro.distributions as dist
 import torch
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK
 from torch import Tensor
 
-__all__ = ["Anneal", "Site", "annealed", "auxiliary_weight", "enumerating", "explicit", "given", "peek", "trusted",
-           "vectorised", "weighted_auxiliaries"]
+__all__ = ["Anneal", "Site", "annealed", "auxiliary_weight", "enumerating", "explicit", "given", "peek", "secluded",
+           "trusted", "vectorised", "weighted_auxiliaries"]
 
 _explicit: ContextVar[bool] = ContextVar("explicit", default=False)
 _trusted: ContextVar[bool | None] = ContextVar("trusted", default=None)
@@ -122,6 +122,31 @@ class Anneal(Messenger):
 def annealed(weight: float | Tensor) -> Anneal:
     """``with annealed(0.1): loss(batch)``: the ELBO with KL weight 0.1."""
     return Anneal(weight)
+
+
+@contextmanager
+def secluded() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Within it a program runs on its own: no handler around sees it, and no plate around takes a dim from it.
+
+    Yields a context within which the handlers around are back, so that they can be asked (see :func:`peek`).
+    """
+    handlers, dims = _PYRO_STACK[:], _DIM_ALLOCATOR._stack
+
+    @contextmanager
+    def outside() -> Iterator[None]:
+        inner = _PYRO_STACK[:]
+        _PYRO_STACK[:] = handlers
+        try:
+            yield
+        finally:
+            _PYRO_STACK[:] = inner
+
+    _PYRO_STACK.clear()
+    _DIM_ALLOCATOR._stack = []
+    try:
+        yield outside
+    finally:
+        _PYRO_STACK[:], _DIM_ALLOCATOR._stack = handlers, dims
 
 
 # ------------------------------------------------------------------------------------------------ asking handlers

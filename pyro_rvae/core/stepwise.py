@@ -69,6 +69,7 @@ class ExplicitStep(OneStep):
             infer = {"enumerate": "parallel", "exact": True}
         else:
             fn = self.steps.law(fn, present, mask)
+        infer |= {"every": self.steps.stride, "step": self.t}
         value = pyro.sample(f"{name}_{self.t}", fn, obs=obs, infer=infer)
         if not value.dim():  # one value only: Pyro has squeezed it
             value = value.expand(fn.event_shape)

@@ -75,7 +75,15 @@ def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> 
         if _is_discrete(latents[site]) != _is_discrete(drawn[site]):
             raise ValueError(f"{name}: of {site!r} one of model and guide has a discrete law and the other a "
                              "continuous one, so their densities can't be compared: give both the same kind.")
+        if in_batch(latents[site]) != in_batch(drawn[site]):
+            raise ValueError(f"{name}: one of model and guide draws {site!r} in the plate over sequences, the other "
+                             "not: give both the same plates.")
     only_model = latents.keys() - drawn.keys()
+    summed = sorted(site for site in only_model if latents[site]["infer"].get("enumerate"))
+    if summed:
+        raise ValueError(f"{name}: {summed} of the model are enumerated in training and the guide doesn't draw them, "
+                         "but what is asked here needs draws of every latent: sample them in the guide too (from "
+                         "pyro.infer.infer_discrete, say), or sum them out within the model.")
     only_guide = {s for s in drawn.keys() - latents.keys() if not drawn[s]["infer"].get("is_auxiliary")}
     if only_model or only_guide:
         raise ValueError(f"model and guide of {name} must draw the same latents; only the model has "

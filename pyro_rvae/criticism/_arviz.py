@@ -7,12 +7,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.atomic import atomic
 
-__all__ = ["from_netcdf", "groups_of", "make", "to_netcdf"]
+__all__ = ["elpd_data", "from_netcdf", "groups_of", "make", "psislw", "supported", "to_netcdf"]
 
 
 def _arviz() -> tuple[Any, int]:
@@ -31,6 +34,11 @@ def _line(version: str) -> int:
             "install another, for instance `pip install 'arviz>=0.20,<2'`."
         )
     return major
+
+
+def supported() -> None:
+    """Refuse an ArviZ outside the supported lines, before anything is drawn for it."""
+    _arviz()
 
 
 def make(groups: dict[str, Any], attrs: dict[str, Any]) -> Any:
@@ -93,3 +101,50 @@ def from_netcdf(path: str | Path) -> Any:
         ) from None
     groups = {name: xarray.load_dataset(path, group=name, engine="h5netcdf") for name in names}
     return make(groups, xarray.load_dataset(path, engine="h5netcdf").attrs)
+
+
+def psislw(log_weights: Any, tail: int) -> tuple[Any, Any]:
+    """Normalised, Pareto-smoothed log-weights ``(N, K)`` and k ``(N,)``, from a tail of ``tail`` weights.
+
+    ``tail`` must be floor(min(K / 5, 3 sqrt K)), as 1.x counts it; 0.x would round up, and is told otherwise by the
+    relative efficiency, which it uses for nothing else.
+    """
+    arviz, major = _arviz()
+    with np.errstate(all="ignore"):  # both overflow on the way to an infinite k
+        if major == 0:
+            smoothed, k = arviz.psislw(log_weights, reff=log_weights.shape[-1] / ((tail - 0.5) / 3) ** 2)
+        else:
+            from arviz_stats.base import array_stats
+
+            smoothed, k = array_stats.psislw(-log_weights, axis=-1)  # 1.x takes minus the log-weights
+    return smoothed, np.where(np.isnan(k), np.inf, k)
+
+
+def elpd_data(pointwise: Any, k: Any, num_particles: int, good_k: float) -> Any:
+    """ArviZ's ELPDData of leave-one-out densities ``(N,)`` with Pareto's k ``(N,)``, for compare and plot_khat."""
+    arviz, major = _arviz()
+    import xarray
+
+    size = len(pointwise)
+    found = {
+        "se": float((size * np.var(pointwise)) ** 0.5),
+        "n_samples": num_particles,
+        "n_data_points": size,
+        "warning": bool((k > good_k).any()),
+        "pareto_k": xarray.DataArray(k, dims=("sequence",), name="pareto_shape"),
+        "scale": "log",
+        "good_k": good_k,
+    }
+    each = xarray.DataArray(pointwise, dims=("sequence",), name="loo_i")
+    if major == 0:
+        from arviz.stats.stats_utils import ELPDData
+
+        named = {"elpd_loo": float(pointwise.sum()), "se": found["se"], "p_loo": 0.0, "loo_i": each, **found}
+        order = ("elpd_loo", "se", "p_loo", "n_samples", "n_data_points", "warning", "loo_i", "pareto_k", "scale",
+                 "good_k")  # it is printed by position
+        return ELPDData(data=[named[name] for name in order], index=list(order))
+    import arviz_stats
+
+    own = getattr(arviz_stats, "ELPDDataLOO", None)  # 1.3; before it the kind was an argument
+    make_it = own if own is not None else partial(arviz_stats.utils.ELPDData, kind="loo")
+    return make_it(elpd=float(pointwise.sum()), p=0.0, elpd_i=each, **found)

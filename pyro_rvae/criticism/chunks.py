@@ -26,7 +26,10 @@ class Chunk:
 def check_data(model: Any, data: Any, caller: str) -> None:
     """Refuse what is no data set, and a data set without time for a model with it (or the reverse)."""
     if not (hasattr(model, "model") and hasattr(model, "guide") and hasattr(model, "static")):
-        raise TypeError(f"{caller} needs a SequenceVAE, got {type(model).__name__}: the model comes first.")
+        raise TypeError(
+            f"{caller} needs a SequenceVAE, got {type(model).__name__}: the model comes first; a pair of your own is "
+            "wrapped as rv.Pair(model, guide)."
+        )
     if not hasattr(data, "padded"):
         hint = (
             "pass one of its sides, such as data.test"
@@ -45,6 +48,14 @@ def check_data(model: Any, data: Any, caller: str) -> None:
             f"{type(model).__name__} is a model of {needs}, the data set holds {got}: pass a "
             f"{'StaticDataset' if model.static else 'SequenceDataset'}."
         )
+    if hasattr(model, "meet"):
+        model.meet(data)
+    width = getattr(model, "x_dim", None)
+    if width is not None and width != data.x_dim:
+        raise ValueError(
+            f"{type(model).__name__} was built for frames of x_dim={width}, the data set has {data.x_dim} features"
+            f"{_names(data)}: pass data with the features that it was trained on."
+        )
     ours, theirs = model.transform, data.transform
     if ours is not None and (
         theirs is None
@@ -57,6 +68,10 @@ def check_data(model: Any, data: Any, caller: str) -> None:
             f"{type(model).__name__} was made for data in other units: transform the data set as its "
             "training data were, with data.transformed(model.transform) on the raw ones."
         )
+
+
+def _names(data: Any) -> str:
+    return "" if data.names is None else f" ({', '.join(data.names[:4])}{', ...' if len(data.names) > 4 else ''})"
 
 
 def lengths_of(data: Any) -> NDArray[np.int64]:
@@ -84,17 +99,22 @@ def chunks(
     max_bytes: int,
     *,
     whole: bool = False,
+    most: int | None = None,
 ) -> Iterator[Chunk]:
     """Every (sequence, particle) once, from batches of sequences.
 
     A chunk's activations take about ``max_bytes``, but never less than what one particle of one sequence
-    needs (of one batch, where batches must stay ``whole``).
+    needs (of one batch, where batches must stay ``whole``). ``most``: frames of a sequence that will be read,
+    if not all.
     """
     like = like_of(model)
+    if getattr(model, "unamortised", False):  # the guide holds a law for each sequence, in the data's order
+        together, whole = [list(range(len(data)))], True
     # numbers a frame, if every layer's output were kept
     width = data.x_dim + sum(p.shape[0] for p in model.parameters() if p.dim() > 1)
     for group in together:
         frames = int(data.lengths[group].max()) if hasattr(data, "lengths") else 1
+        frames = min(frames, most or frames)
         each = frames * width * like.element_size()
         size = len(group) if whole else min(len(group), max(1, max_bytes // each))
         at_once = max(1, max_bytes // (each * size))

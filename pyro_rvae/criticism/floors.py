@@ -26,8 +26,13 @@ def floors(train: Any, test: Any) -> dict[str, float]:
     binary        Bernoulli with training marginals      a two-state chain per element (per key of a piano)
     categories    Categorical with training marginals    a chain over the classes per channel
     real          Normal per feature                     Normal AR(1) per feature, ``N(a x_{t-1} + b, s^2)``
-    counts        Poisson per feature                    none
+    counts        Poisson or rounded Normal per feature  rounded Normal AR(1) per feature
     ============  =====================================  ==================================================
+
+    Counts may be few and skewed (events) or many (the levels of 16-bit audio, of which a Poisson law, whose variance
+    is its mean, says nothing). So each feature has that law of the two which costs less on ``train``; the rounded
+    Normal gives a count the mass within 1/2 of it, and zero all that lies below. A feature for which the chain costs
+    more on ``train`` than that law alone keeps the law.
 
     Probabilities of classes are smoothed by one pseudo-count for each outcome. The first frame is scored, by
     the marginals of *all* training frames: those of the first frames alone, a hundredth of the data, would
@@ -48,7 +53,7 @@ def floors(train: Any, test: Any) -> dict[str, float]:
     _check(train, test)
     one, other = _rows(train), _rows(test)
     if train.kind == "counts":
-        costs = {"independent": _poisson(one, other)}
+        costs = _counts(one, other)
     elif train.kind == "real":
         costs = {"independent": _normal(one, other), "markov": _autoregression(one, other)}
     else:
@@ -159,21 +164,62 @@ def _normal(train: Rows, test: Rows) -> Tensor:
     return _normal_cost(test[0] - mean, variance).nansum()
 
 
-def _autoregression(train: Rows, test: Rows) -> Tensor:
+def _line(train: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Slope, intercept and variance of the error, each ``(D,)``, of a frame on the one before, by least squares."""
     before, after = _pairs(train)
     both = ~(before.isnan() | after.isnan())
     before, after = before.where(both, torch.nan), after.where(both, torch.nan)
     mean_before, variance_before = _moments(before)
     mean_after = after.nanmean(0)
     slope = ((before - mean_before) * (after - mean_after)).nanmean(0) / variance_before.clamp_min(1e-12)
-    spread = (after - mean_after - slope * (before - mean_before)).square().nanmean(0)
-    values, first = test
-    earlier = torch.where(first.unsqueeze(-1), torch.nan, values.roll(1, 0))
-    chained = _normal_cost(values - mean_after - slope * (earlier - mean_before), spread)
+    intercept = mean_after - slope * mean_before
+    return slope, intercept, (after - intercept - slope * before).square().nanmean(0)
+
+
+def _before(rows: Rows) -> Tensor:
+    """The frame before each, ``(F, D)``; NaN where a sequence begins."""
+    return torch.where(rows[1].unsqueeze(-1), torch.nan, rows[0].roll(1, 0))
+
+
+def _autoregression(train: Rows, test: Rows) -> Tensor:
+    slope, intercept, spread = _line(train)
+    chained = _normal_cost(test[0] - intercept - slope * _before(test), spread)
     mean, variance = _moments(train[0])
-    return torch.where(chained.isnan(), _normal_cost(values - mean, variance), chained).nansum()
+    return torch.where(chained.isnan(), _normal_cost(test[0] - mean, variance), chained).nansum()
 
 
-def _poisson(train: Rows, test: Rows) -> Tensor:
-    rate = train[0].nanmean(0).clamp_min(1e-12)
-    return -(test[0] * rate.log() - rate - torch.lgamma(test[0] + 1.0)).nansum()
+# ------------------------------------------------------------------------------------------ counts
+def _counts(train: Rows, test: Rows) -> dict[str, Tensor]:
+    rate, (mean, variance), (slope, intercept, spread) = train[0].nanmean(0), _moments(train[0]), _line(train)
+
+    def alone(values: Tensor) -> tuple[Tensor, Tensor]:
+        return _poisson_cost(values, rate), _rounded_cost(values, mean, variance)
+
+    def chained(rows: Rows, otherwise: Tensor) -> Tensor:
+        cost = _rounded_cost(rows[0], intercept + slope * _before(rows), spread)
+        return torch.where(cost.isnan(), otherwise, cost)
+
+    def both(rows: Rows) -> tuple[Tensor, Tensor]:
+        independent = torch.where(few, *alone(rows[0]))
+        return independent, chained(rows, independent)
+
+    few = torch.lt(*(cost.nansum(0) for cost in alone(train[0])))
+    independent, markov = both(train)
+    linked = markov.nansum(0) < independent.nansum(0)
+    independent, markov = both(test)
+    return {"independent": independent.nansum(), "markov": torch.where(linked, markov, independent).nansum()}
+
+
+def _poisson_cost(values: Tensor, rate: Tensor) -> Tensor:
+    rate = rate.clamp_min(1e-12)
+    return rate + torch.lgamma(values + 1.0) - values * rate.log()
+
+
+def _rounded_cost(values: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Minus the log of the mass that ``N(mean, variance)`` has within 1/2 of a count; below it too, of zero."""
+    scale = variance.clamp_min(0.01).sqrt()
+    low = torch.where(values > 0, (values - 0.5 - mean) / scale, -torch.inf)
+    high = torch.where(values.isnan(), torch.nan, (values + 0.5 - mean) / scale)
+    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # the tail where digits are left
+    top = torch.special.log_ndtr(high)
+    return -top - torch.log(-torch.expm1(torch.special.log_ndtr(low) - top))

@@ -30,10 +30,16 @@ class ParticleNoise(Noise):
 
     def stream(self, name: str, size: tuple[int, ...], step: int = -1, *, shared: bool = False) -> Tensor:
         """``(k, B, *size)``; with ``shared``, one stream a particle: ``(k, 1, *size)``."""
+        return self.draws(self.chunk.particles, name, size, step, shared=shared)
+
+    def draws(
+        self, particles: range, name: str, size: tuple[int, ...], step: int = -1, *, shared: bool = False
+    ) -> Tensor:
+        """The streams of some particles."""
         key = np.array([self.seed % 2**64, crc32(name.encode())], dtype=np.uint64)
         numbers = [0] if shared else self.chunk.numbers
-        out = np.empty((len(self.chunk.particles), len(numbers), *size))
-        for i, particle in enumerate(self.chunk.particles):
+        out = np.empty((len(particles), len(numbers), *size))
+        for i, particle in enumerate(particles):
             for j, sequence in enumerate(numbers):
                 bits = np.random.Philox(
                     key=key, counter=np.array([0, step + 1, sequence, particle], dtype=np.uint64)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..core.contexts import seed_generators
 from ..core.traces import check_latents, guide_trace, in_batch, is_point, replayed, sites
+from .by_step import Terms, log_prob, terms
 from .chunks import Chunk, like_of
 from .noise import ParticleNoise, is_reparametrised
 
@@ -20,26 +21,35 @@ __all__ = ["Draws", "draw", "elementwise", "log_prob", "repeatable", "replay", "
 
 @dataclass(frozen=True)
 class Draws:
-    """Traces of one chunk, and its log-densities, each ``(k, B)``: k particles of B sequences."""
+    """Traces of one chunk, and its log-densities, for k particles of B sequences."""
 
     guide: Any
     model: Any
-    likelihood: Tensor  # log p(x | z)
-    prior: Tensor  # log p(z)
-    posterior: Tensor  # log q(z | x)
+    observed: Terms  # of log p(x | z)
+    latent: Terms  # of log p(z)
+    drawn: Terms  # of log q(z | x)
     point: bool  # whether a sequence's latent is a point of the guide: the weights then give no bound
     shared: Tensor  # (k,) log q(s) - log p(s) of what is drawn once a data set, unscaled; 0 if nothing is
+
+    @property
+    def likelihood(self) -> Tensor:
+        """``log p(x | z)``, as the three that follow ``(k, B)``."""
+        return self.observed.total
+
+    @property
+    def prior(self) -> Tensor:
+        """``log p(z)``."""
+        return self.latent.total
+
+    @property
+    def posterior(self) -> Tensor:
+        """``log q(z | x)``."""
+        return self.drawn.total
 
     @property
     def log_weights(self) -> Tensor:
         """``log p(x, z) - log q(z | x)``."""
         return self.likelihood + self.prior - self.posterior
-
-
-def log_prob(site: Any) -> Tensor:
-    """A site's log-density, masked but without its scale: neither B/N nor a KL weight is in a figure."""
-    value: Tensor = site["fn"].log_prob(site["value"])
-    return value if site["mask"] is None else torch.where(_tensor(site["mask"], value), value, 0.0)
 
 
 def elementwise(site: Any) -> tuple[Any, Tensor | None]:
@@ -61,6 +71,8 @@ def _tensor(mask: Tensor | bool, like: Tensor) -> Tensor:
 
 def repeatable(model: Any, data: Any) -> bool:
     """Whether :class:`ParticleNoise` can make every latent of the guide: they come from Gaussian noise."""
+    if getattr(model, "unamortised", False):  # its guide knows the whole data set only
+        return False
     batch = data.padded([0]).to(like_of(model).device)
     with pyro.plate("particles", 1, dim=-2):
         trace = guide_trace(model, batch)
@@ -91,22 +103,22 @@ def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
     program = replay(model, chunk, guide)
     drawn, latents = sites(guide, observed=False), sites(program, observed=False)
     check_latents(type(model).__name__, drawn, latents)
-    k, zero = len(chunk.particles), like_of(model).new_zeros(())
+    k, like, mask = len(chunk.particles), like_of(model), chunk.batch.mask
+    size = (k, len(chunk.numbers), 0 if mask is None else mask.shape[1])
 
-    def total(found: dict[str, Any]) -> Tensor:
-        terms = (log_prob(site) for site in found.values() if in_batch(site))
-        return sum(terms, zero).expand(k, len(chunk.numbers))
+    def of(found: dict[str, Any]) -> Terms:
+        return terms((site for site in found.values() if in_batch(site)), like, size)
 
     def shared(found: dict[str, Any]) -> Tensor:
-        terms = (log_prob(site) for site in found.values() if not in_batch(site))
-        return sum((term.reshape(k, -1).sum(-1) for term in terms), zero).expand(k)
+        parts = (log_prob(site) for site in found.values() if not in_batch(site))
+        return sum((part.reshape(k, -1).sum(-1) for part in parts), like.new_zeros(())).expand(k)
 
     return Draws(
         guide,
         program,
-        total(sites(program, observed=True)),
-        total(latents),
-        total(drawn),
+        of(sites(program, observed=True)),
+        of(latents),
+        of(drawn),
         any(in_batch(site) and is_point(site) for site in drawn.values()),
         shared(drawn) - shared(latents),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,12 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.checks import check_count
+from .chunks import check_data
+from .pit import Pit, pit_of
 from .replicates import Replicates, free_running, observed_sequences
 from .statistics import Statistic, statistics_for
+from .tables import table
 
 __all__ = ["PredictiveCheck", "predictive_check"]
 
 Array = NDArray[Any]
+TAIL = 0.025  # beyond it a p-value is counted as extreme
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -41,62 +45,93 @@ class PredictiveCheck:
         """Names of the statistics that are one number a sequence."""
         return [name for name, values in self.observed.items() if values.ndim == 1]
 
-    def p_value(self, name: str) -> tuple[float, float]:
-        r"""Bayesian p-value of a scalar statistic, and its Monte Carlo standard error.
+    @property
+    def vectors(self) -> list[str]:
+        """Names of the others."""
+        return [name for name in self.observed if name not in self.scalars]
+
+    def p_value(self, name: str) -> tuple[Any, Any]:
+        r"""Bayesian p-value of a statistic, and its Monte Carlo standard error; of a vector, by element.
 
         :math:`P(T(x^{rep}) > T(x)) + \tfrac12 P(T(x^{rep}) = T(x))` over the R replicates, where T is the
         mean of the statistic over the sequences of a data set. Near 0 the model makes too little of it, near
         1 too much. The error is that of a proportion, with one draw of each outcome added to keep it above 0.
+        With free-running replicates of held-out data the p-value is uniform if the model is right (up to the grid of
+        R draws); replicates that have seen the data make it conservative, close to 1/2.
         Source: Meng (1994), "Posterior predictive p-values"; Gelman, Meng & Stern (1996).
+
+        Returns floats, or arrays of the statistic's shape.
         """
-        if name not in self.scalars:
-            raise ValueError(
-                f"a p-value needs a statistic of one number a sequence ({', '.join(self.scalars) or 'none'});"
-                f" got {name!r}."
-            )
-        observed, replicated = self.observed[name].mean(), self.replicated[name].mean(1)
-        above = float((replicated > observed).mean() + 0.5 * (replicated == observed).mean())
+        if name not in self.observed:
+            raise ValueError(f"a p-value needs one of the statistics {', '.join(self.observed)}; got {name!r}.")
+        observed, replicated = self.observed[name].mean(0), self.replicated[name].mean(1)
+        # the order of a sum must not decide between equal numbers
+        tied = np.isclose(replicated, observed, rtol=1e-9, atol=1e-12)
+        above = ((replicated > observed) & ~tied).mean(0) + 0.5 * tied.mean(0)
         draws = len(replicated)
         smooth = (above * draws + 1) / (draws + 2)
-        return above, math.sqrt(smooth * (1 - smooth) / (draws + 2))
+        error = np.sqrt(smooth * (1 - smooth) / (draws + 2))
+        return (float(above), float(error)) if observed.ndim == 0 else (above, error)
 
-    def to_dict(self) -> dict[str, dict[str, float]]:
-        """For each scalar statistic: observed, replicated, p_value, p_value_error; as JSON takes them."""
-        table = {}
-        for name in self.scalars:
+    def pit(self, name: str, *, seed: int = 0) -> Pit:
+        """Where each sequence's statistic stands among its replicates; see :func:`loo_pit`, also for vectors.
+
+        Raises:
+            ValueError: replicates whose frames have seen the frames around them (one_step, reconstructed): a
+                statistic of the data is not exchangeable with theirs.
+        """
+        if name not in self.observed:
+            raise ValueError(f"pit needs one of the statistics {', '.join(self.observed)}; got {name!r}.")
+        if self.replicates.drawn_by not in ("free_running", "from_prefix"):
+            raise ValueError(
+                f"pit needs replicates that are paths, of free_running or from_prefix, got those of "
+                f"{self.replicates.drawn_by}: of one-step forecasts take prequential_pit, element by element."
+            )
+        values = pit_of(self.observed[name], self.replicated[name], seed=seed)
+        return Pit(values, f"{name!r}", "sequences", len(self.replicates), self.replicates.drawn_by, self.name)
+
+    def to_dict(self, *, vectors: bool = False) -> dict[str, dict[str, Any]]:
+        """For each statistic: observed, replicated, p_value, p_value_error; as JSON takes them.
+
+        Arguments:
+            vectors: those of several numbers a sequence too, as lists.
+        """
+        found = {}
+        for name in [*self.scalars, *(self.vectors if vectors else ())]:
             p, error = self.p_value(name)
-            table[name] = {
-                "observed": float(self.observed[name].mean()),
-                "replicated": float(self.replicated[name].mean()),
+            figures = {
+                "observed": self.observed[name].mean(0),
+                "replicated": self.replicated[name].mean((0, 1)),
                 "p_value": p,
                 "p_value_error": error,
             }
-        return table
+            found[name] = {what: np.asarray(figure).tolist() for what, figure in figures.items()}
+        return found
 
     def __repr__(self) -> str:
-        rows = [("", "data", "model", "90% of replicates", "P(model > data)")]
+        kind = self.replicates.drawn_by.replace("_", "-")
+        behind = "" if self.replicates.prefix is None else ", of what follows the given frames"
+        head = f"{self.name}: {len(self.replicates)} {kind} replicates of the data{behind}."
+        parts = [self._scalar_rows()] * bool(self.scalars) + [self._vector_rows()] * bool(self.vectors)
+        return "\n".join([head, *map(table, parts)])
+
+    def _scalar_rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("", "data", "model", "90% of replicates", "P(model > data)")]
         for name, figures in self.to_dict().items():
             low, high = np.quantile(self.replicated[name].mean(1), [0.05, 0.95])
-            rows.append(
-                (
-                    name,
-                    f"{figures['observed']:.3f}",
-                    f"{figures['replicated']:.3f}",
-                    f"{low:.3f} to {high:.3f}",
-                    f"{figures['p_value']:.2f} +- {figures['p_value_error']:.2f}",
-                )
-            )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in rows
-        ]
-        kind = self.replicates.drawn_by.replace("_", "-")
-        return f"{self.name}: {len(self.replicates)} {kind} replicates of the data.\n" + "\n".join(
-            "  " + line.rstrip() for line in lines
-        )
+            p = f"{figures['p_value']:.2f} +- {figures['p_value_error']:.2f}"
+            middle = f"{low:.3f} to {high:.3f}"
+            rows.append((name, f"{figures['observed']:.3f}", f"{figures['replicated']:.3f}", middle, p))
+        return rows
+
+    def _vector_rows(self) -> list[tuple[str, ...]]:
+        """How many elements of each vector lie in the tails."""
+        chance = f"({100 * 2 * TAIL:g}% by chance)"
+        rows: list[tuple[str, ...]] = [("", "elements", "too small", "too large", chance)]
+        for name in self.vectors:
+            p, _ = self.p_value(name)
+            rows.append((name, str(p.size), str(int((p < TAIL).sum())), str(int((p > 1 - TAIL).sum())), ""))
+        return rows
 
 
 def predictive_check(
@@ -105,7 +140,7 @@ def predictive_check(
     statistics: Mapping[str, Statistic] | None = None,
     num: int = 100,
     *,
-    draw: Callable[..., Replicates] = free_running,
+    draw: Callable[..., Replicates] | Replicates = free_running,
     batch_size: int = 20,
     seed: int = 0,
     max_bytes: int = 2**28,
@@ -115,56 +150,91 @@ def predictive_check(
     Arguments:
         model: a :class:`~pyro_rvae.SequenceVAE`.
         data: a data set, best one that the model was not trained on.
-        statistics: by name, functions of a sequence ``(T, x_dim)`` (NumPy, raw units, NaN where missing) to a
-            number or a vector. Default: those of music for 88 binary keys, otherwise mean, scale and
-            autocorrelation.
+        statistics: by name, functions of a sequence ``(T, x_dim)`` (NumPy, raw units, NaN, or -1 in codes, where
+            missing) to a number or a vector. Default: those of :func:`~pyro_rvae.criticism.statistics.statistics_for`.
         num: replicates of the data set.
-        draw: :func:`free_running` (default) or :func:`one_step`.
+        draw: :func:`free_running` (default), ``partial(from_prefix, prefix=16)``, :func:`one_step` or
+            :func:`reconstructed`; or :class:`Replicates` of this data set that were drawn before. From a prefix the
+            statistics are of the frames behind it alone (sequences that were given whole are left out). With one_step
+            and reconstructed the frames of a draw are independent given the data: statistics over time then see
+            mostly that.
         batch_size, seed, max_bytes: as there.
 
-    Missing elements of the data are missing in the replicates too. A statistic that returns NaN, or another
-    shape for another sequence, is refused by name.
+    Missing elements of the data are missing in the replicates too.
+
+    Raises:
+        ValueError: no statistic; one that fails, or returns NaN, infinity or another shape for another sequence: it
+            is named, and so is the sequence; replicates of another data set.
+
+    >>> print(rv.predictive_check(model, data.test, num=100))  # doctest: +SKIP
     """
+    check_data(model, data, "predictive_check")
     statistics = statistics_for(data) if statistics is None else statistics
-    if not statistics:
+    if not statistics or not all(callable(function) for function in statistics.values()):
         raise ValueError(
-            "predictive_check needs at least one statistic, a function of a sequence (T, x_dim); got none."
+            "predictive_check needs at least one statistic, by name, each a function of a sequence (T, x_dim); got "
+            f"{dict(statistics) or 'none'}."
         )
-    replicates = draw(model, data, num, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
-    replicates = _with_gaps(replicates, data)
-    sequences = observed_sequences(data)
-    observed = {name: _each(name, function, sequences) for name, function in statistics.items()}
+    check_count("num", num)
+    seen, made = _sides(model, data, num, draw, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
+    drawn = made.behind_prefix()
+    observed = {name: _each(name, function, seen.sequences(0), "data") for name, function in statistics.items()}
     replicated = {
         name: np.stack(
-            [_each(name, function, replicates.sequences(r), observed[name].shape[1:]) for r in range(num)]
+            [
+                _each(name, function, drawn.sequences(r), f"replicate {r}", observed[name].shape[1:])
+                for r in range(len(drawn))
+            ]
         )
         for name, function in statistics.items()
     }
-    return PredictiveCheck(observed, replicated, replicates, type(model).__name__, data.names)
+    return PredictiveCheck(observed, replicated, made, type(model).__name__, data.names)
 
 
-def _with_gaps(replicates: Replicates, data: Any) -> Replicates:
-    if not data.missing or data.kind == "categories":
-        return replicates
-    gaps = data.values.flatten(1).isnan().numpy()
-    return replace(replicates, values=np.where(gaps, np.nan, replicates.values))
+def _sides(
+    model: Any, data: Any, num: int, draw: Callable[..., Replicates] | Replicates, **how: Any
+) -> tuple[Replicates, Replicates]:
+    """Of the data what follows the prefix; and replicates with the same gaps."""
+    made = draw if isinstance(draw, Replicates) else draw(model, data, num, **how)
+    rows = np.concatenate(observed_sequences(data))
+    if made.values.shape[1:] != rows.shape:
+        raise ValueError(
+            f"draw: replicates of another data set, {made!r} of {made.values.shape[2]} elements a frame; the data have "
+            f"{rows.shape[0]} frames of {rows.shape[1]}: draw them anew."
+        )
+    if data.missing:
+        gaps, hole = (rows < 0, -1) if data.kind == "categories" else (np.isnan(rows), np.nan)
+        made = replace(made, values=np.where(gaps, hole, made.values))
+    return Replicates(rows[None], made.lengths, "data", made.prefix).behind_prefix(), made
 
 
 def _each(
-    name: str, function: Statistic, sequences: list[Array], shape: tuple[int, ...] | None = None
+    name: str, function: Statistic, sequences: list[Array], side: str, shape: tuple[int, ...] | None = None
 ) -> Array:
-    """The statistic of every sequence, of one shape and without NaN."""
-    found = [np.asarray(function(sequence), dtype=np.float64) for sequence in sequences]
+    """The statistic of every sequence, of one shape and finite."""
+    found = [_value(name, function, x, f"sequence {n} of the {side}") for n, x in enumerate(sequences)]
     shape = found[0].shape if shape is None else shape
     for n, value in enumerate(found):
         if value.shape != shape:
             raise ValueError(
                 f"statistic {name!r} must return one shape for every sequence, got {shape} and "
-                f"{value.shape} (sequence {n}): pad it, or reduce it to a number."
-            )
-        if np.isnan(value).any():
-            raise ValueError(
-                f"statistic {name!r} returned NaN for sequence {n}, of shape {sequences[n].shape}: return a "
-                "number for every sequence, such as 0 where it isn't defined."
+                f"{value.shape} (sequence {n} of the {side}): pad it, or reduce it to a number."
             )
     return np.stack(found)
+
+
+def _value(name: str, function: Statistic, x: Array, where: str) -> Array:
+    try:
+        value = np.asarray(function(x), dtype=np.float64)
+    except Exception as error:  # of a function that is not ours
+        raise ValueError(
+            f"statistic {name!r} failed on {where}, an array {x.shape} ({type(error).__name__}: {error}): it must "
+            "return a number or a vector for every sequence, also for a short one."
+        ) from error
+    if not np.isfinite(value).all():
+        what = "NaN" if np.isnan(value).any() else "infinity"
+        raise ValueError(
+            f"statistic {name!r} returned {what} for {where}, an array {x.shape}: return a number for every "
+            "sequence, such as 0 where it isn't defined."
+        )
+    return value

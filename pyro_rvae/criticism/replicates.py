@@ -1,4 +1,7 @@
-"""Draws from a model in the shape of a data set, of two kinds."""
+"""Draws from a model in the shape of a data set: of the model alone, and of its latents given the data.
+
+Forecasts, which condition on a past, stand in ``forecasts.py``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from ..data.transforms import raw_units
 from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
 from .particles import draw, repeatable
 
-__all__ = ["Replicates", "free_running", "observed_sequences", "one_step"]
+__all__ = ["Replicates", "free_running", "observed_sequences", "reconstructed", "site_of_x"]
 
 Array = NDArray[Any]
 
@@ -31,12 +34,15 @@ class Replicates:
         values: ``(R, sum T, x_dim)``, the sequences of a replicate one after the other (missing elements are
             drawn).
         lengths: ``(N,)``.
-        drawn_by: ``"free_running"`` or ``"one_step"``.
+        drawn_by: ``"free_running"``, ``"reconstructed"``, ``"one_step"`` or ``"from_prefix"``.
+        prefix: ``(N,)``, how many frames of each sequence are the observed ones (of ``from_prefix``), gaps and
+            all; ``None`` where none is.
     """
 
     values: Array
     lengths: NDArray[np.int64]
     drawn_by: str
+    prefix: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -45,11 +51,26 @@ class Replicates:
         """The N sequences ``(T_n, x_dim)`` of replicate r."""
         return np.split(self.values[r], np.cumsum(self.lengths)[:-1])
 
+    def behind_prefix(self) -> Replicates:
+        """What was drawn: the frames behind the prefix, of the sequences that have any."""
+        if self.prefix is None:
+            return self
+        past, lengths = np.repeat(self.prefix, self.lengths), self.lengths
+        step = np.arange(len(past)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        left = lengths - self.prefix
+        return Replicates(self.values[:, step >= past], left[left > 0], self.drawn_by)
+
     def __repr__(self) -> str:
         return (
             f"Replicates({len(self)} data sets of {len(self.lengths)} sequences, "
-            f"{self.values.shape[1]} frames, drawn by {self.drawn_by})"
+            f"{self.values.shape[1]} frames, drawn by {self.drawn_by}{self._given()})"
         )
+
+    def _given(self) -> str:
+        if self.prefix is None:
+            return ""
+        least, most = int(self.prefix.min()), int(self.prefix.max())
+        return f", the first {least if least == most else f'{least} to {most}'} frames observed"
 
 
 def free_running(
@@ -77,40 +98,41 @@ def free_running(
             trace = poutine.trace(getattr(model, "learned_model", model.model)).get_trace(
                 None, chunk.batch.mask, size=size, **chunk.batch.known
             )
-        return _site_of_x(trace)["value"]  # type: ignore[no-any-return]
+        return site_of_x(trace)["value"]  # type: ignore[no-any-return]
 
     return _replicates(model, data, num, batch_size, seed, max_bytes, program, "free_running")
 
 
-def one_step(
+def reconstructed(
     model: Any, data: Any, num: int = 100, *, batch_size: int = 20, seed: int = 0, max_bytes: int = 2**28
 ) -> Replicates:
     """Frames that the model makes when the *observed* past and a latent that has seen the data are given.
 
-    ``z ~ q(z | x), x'_t ~ p(x_t | x_{<t}, z)`` with the observed ``x_{<t}``, for all t: teacher-forced. It
-    conditions on everything that the guide reads, which for every guide includes x_t itself and for a
-    smoothing guide the whole sequence: it shows how well the model explains the data, and it is no forecast.
-    Nor are the frames of one draw a path, since none follows from the one before it; statistics over time
-    see mostly the data.
+    ``z ~ q(z | x), x'_t ~ p(x_t | x_{<t}, z)`` with the observed ``x_{<t}``, for all t: replicates of the
+    "posterior" kind. It conditions on everything that the guide reads, which for every guide includes x_t
+    itself and for a smoothing guide the whole sequence: it shows how well the model explains the data, and it
+    is no forecast (that is :func:`one_step`). Nor are the frames of one draw a path, since none follows from
+    the one before it; statistics over time see mostly the data.
 
     Arguments: as for :func:`free_running`.
     """
     repeat = _prepared(model, data)
 
     def program(chunk: Chunk) -> Tensor:
-        x: Tensor = _site_of_x(draw(model, chunk, seed, repeat=repeat).model)["fn"].sample()
+        x: Tensor = site_of_x(draw(model, chunk, seed, repeat=repeat).model)["fn"].sample()
         return x
 
-    return _replicates(model, data, num, batch_size, seed, max_bytes, program, "one_step")
+    return _replicates(model, data, num, batch_size, seed, max_bytes, program, "reconstructed")
 
 
 def _prepared(model: Any, data: Any) -> bool:
-    check_data(model, data, "one_step")
+    check_data(model, data, "reconstructed")
     with evaluating(model), forked(like_of(model).device):
         return repeatable(model, data)
 
 
-def _site_of_x(trace: Any) -> Any:
+def site_of_x(trace: Any) -> Any:
+    """The site of the data in a model's trace."""
     if "x" not in trace.nodes:
         raise RuntimeError(
             "predictive draws need the model's site 'x', and there is none: leave `explicit()`, where it "

@@ -110,6 +110,25 @@ def check_controls(controls: Any, rows: int, like: Tensor) -> Tensor | None:
     return _finite(result.to(dtype), "controls")
 
 
+def check_times(times: Any, lengths: Tensor) -> Tensor | None:
+    """Times ``(sum T,)`` of the frames, in double precision: finite, and rising within each sequence."""
+    if times is None:
+        return None
+    result = as_tensor(times, "times")
+    rows = int(lengths.sum())
+    if result.shape != (rows,):
+        raise ValueError(f"times must hold one number for each frame, ({rows},), got shape {tuple(result.shape)}")
+    result = _finite(result.to(torch.float64), "times")
+    first = torch.zeros(rows, dtype=torch.bool, device=result.device)
+    first[lengths.cumsum(0)[:-1]] = True
+    wrong = (result.diff() <= 0) & ~first[1:]
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0]) + 1
+        raise ValueError(f"times must rise within a sequence, but in row {row} {float(result[row]):g} follows "
+                         f"{float(result[row - 1]):g}: sort the frames, and keep one for each time")
+    return result
+
+
 def _finite(known: Tensor, what: str) -> Tensor:
     if known.is_floating_point() and not bool(known.isfinite().all()):
         row = int((~known.isfinite()).nonzero()[0, 0])

@@ -14,6 +14,7 @@ from .checks import (
     check_controls,
     check_labels,
     check_lengths,
+    check_times,
     check_transform,
     check_words,
     describe,
@@ -41,6 +42,8 @@ class SequenceDataset:
     :param classes: number of classes, for categories.
     :param transform: the :class:`Affine` that was applied to `values`, if one was; a model undoes it
         on output.
+    :param times: ``(sum T,)``, when each frame was taken, rising within a sequence, or None. No model reads them (a
+        model that shall is given them as controls); they are coordinates of what is drawn.
     :raises ValueError: for a wrong rank, an empty set, an empty sequence, lengths that don't sum to the
         rows, infinities, values outside the support of `kind`; the message names the place.
     :raises TypeError: for what is no array of numbers.
@@ -66,6 +69,7 @@ class SequenceDataset:
         kind: Kind | None = None,
         classes: int | None = None,
         transform: Affine | None = None,
+        times: Any = None,
     ) -> None:
         values = as_numbers(values)
         if values.dim() != 2 or not values.shape[1]:
@@ -84,6 +88,7 @@ class SequenceDataset:
         self.ids = check_words(ids, len(self), "ids", "sequence")
         self.transform = check_transform(transform, self.values, self.kind)
         self.missing = find_missing(self.values)
+        self.times = check_times(times, self.lengths)
 
     @classmethod
     def from_sequences(
@@ -141,7 +146,7 @@ class SequenceDataset:
         result = SequenceDataset(
             self.values[rows], lengths, labels=take(self.labels, numbers),
             controls=take(self.controls, rows), names=self.names, ids=pick(self.ids, numbers),
-            kind=self.kind, classes=self.classes, transform=self.transform,
+            kind=self.kind, classes=self.classes, transform=self.transform, times=take(self.times, rows),
         )  # fmt: skip
         result.reference = self.reference
         return result
@@ -154,7 +159,7 @@ class SequenceDataset:
         values = to_units(self.values, self.kind, self.transform, transform)
         return SequenceDataset(
             values, self.lengths, labels=self.labels, controls=self.controls, names=self.names, ids=self.ids,
-            kind=self.kind, transform=transform,
+            kind=self.kind, transform=transform, times=self.times,
         )  # fmt: skip
 
     def padded(self, index: Any = None) -> Batch:

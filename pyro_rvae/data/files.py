@@ -27,6 +27,7 @@ KNOWN = (
     "split",
     "labels",
     "controls",
+    "times",
     "names",
     "ids",
     "kind",
@@ -44,12 +45,12 @@ def load(
     ``.npz`` holds ``values (sum T, x_dim)``, all sequences one after the other in time (NaN, or -1 among
     categories, is a missing element), and ``lengths (N,)``. Without ``lengths`` the rows are independent,
     ``(N, *event_shape)``, and the sides are :class:`StaticDataset`. Optional: ``split (N,)`` (``"train"``,
-    ``"valid"``, ``"test"``, or 0, 1, 2), ``labels (N, ...)``, ``controls (sum T, c)``, ``names (x_dim,)``,
-    ``ids (N,)``, ``kind``, ``classes``, and ``loc``, ``scale`` of a transform that was applied.
+    ``"valid"``, ``"test"``, or 0, 1, 2), ``labels (N, ...)``, ``controls (sum T, c)``, ``times (sum T,)``,
+    ``names (x_dim,)``, ``ids (N,)``, ``kind``, ``classes``, and ``loc``, ``scale`` of a transform that was applied.
 
     CSV has a row for each frame, with columns ``sequence`` (any name), ``time`` (a number, rising within a
-    sequence; it gives the order only, a gap is not filled), optionally ``split`` and ``label`` (the same in
-    all rows of a sequence; labels are numbers), and one column for each feature. An empty cell is a
+    sequence; it gives the order, no model reads it, and a gap is not filled), optionally ``split`` and ``label``
+    (the same in all rows of a sequence; labels are numbers), and one column for each feature. An empty cell is a
     missing element. It is read with the standard library's csv module: pandas is no dependency of this
     package, and the line of a fault, which the errors name, is known there.
 
@@ -98,9 +99,11 @@ def _whole(arrays: dict[str, np.ndarray]) -> SequenceDataset | StaticDataset:
     given["classes"] = None if "classes" not in arrays else int(arrays["classes"])
     given["transform"] = _transform(arrays)
     if "lengths" in arrays:
-        return SequenceDataset(arrays["values"], arrays["lengths"], controls=arrays.get("controls"), **given)
-    if "controls" in arrays:
-        raise ValueError("controls belong to sequences: give lengths (N,) too, or leave the controls out")
+        known: dict[str, Any] = {name: arrays.get(name) for name in ("controls", "times")}
+        return SequenceDataset(arrays["values"], arrays["lengths"], **known, **given)
+    for name in ("controls", "times"):
+        if name in arrays:
+            raise ValueError(f"{name} belong to sequences: give lengths (N,) too, or leave the {name} out")
     return StaticDataset(arrays["values"], **given)
 
 
@@ -177,6 +180,7 @@ def _arrays(splits: Splits[Any]) -> dict[str, Any]:
         "split": np.repeat(np.array(SIDES), [len(side) for side in splits]),
         "labels": _joined(splits, "labels"),
         "controls": _joined(splits, "controls"),
+        "times": _joined(splits, "times") if isinstance(first, SequenceDataset) else None,
         "names": None if first.names is None else np.array(first.names),
         "ids": None if any(s.ids is None for s in splits) else np.array(sum((s.ids for s in splits), ())),
         "kind": np.array(first.kind),

@@ -65,7 +65,7 @@ class _Table:
         self.header = header
         self.names = [column for column in header if column not in COLUMNS]
         self.values: dict[str, list[list[float]]] = {}
-        self.times: dict[str, float] = {}  # the last time seen, by sequence
+        self.times: dict[str, list[float]] = {}
         self.once: dict[str, dict[str, str]] = {}  # split and label, by sequence
         self.whole = True  # every known value is written as an integer
 
@@ -87,14 +87,14 @@ class _Table:
         time = _number(cell, "time", line)
         if math.isnan(time):
             raise ValueError(f"line {line}: the cell of 'time' is empty; give each frame its time")
-        last = self.times.get(sequence)
+        last = self.times[sequence][-1] if sequence in self.times else None
         if last is not None and time <= last:
             fault = "stands twice" if time == last else f"comes after {last:g}"
             raise ValueError(
                 f"line {line}: time must rise within a sequence, but {time:g} {fault} in sequence "
                 f"{sequence!r}: sort the rows, and keep one row for each time"
             )
-        self.times[sequence] = time
+        self.times.setdefault(sequence, []).append(time)
 
     def _check_once(self, sequence: str, row: dict[str, str], line: int) -> None:
         now = {column: row[column] for column in COLUMNS[2:] if column in row}
@@ -121,6 +121,7 @@ class _Table:
         result = {
             "values": values,
             "lengths": np.array([len(frames) for frames in self.values.values()]),
+            "times": np.array([time for times in self.times.values() for time in times]),
             "names": np.array(self.names),
             "ids": np.array(list(self.values)),
         }

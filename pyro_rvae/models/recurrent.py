@@ -20,7 +20,7 @@ class DeterministicRNN(SequenceVAE):
 
     The twin against which a latent is measured: with nothing to infer the guide draws nothing, and what is called
     ELBO or IWAE of this model is log p(x) itself. Its KL is 0 and no swap of latents costs anything; a figure of
-    ``latent_use`` or of several particles says nothing more here. It trains, generates, forecasts from a prefix,
+    ``collapse_report`` or of several particles says nothing more here. It trains, generates, forecasts from a prefix,
     takes missing values and is saved like every model of the family.
 
     Source: the recurrent network of Boulanger-Lewandowski, Bengio & Vincent (2012), arXiv:1206.6392, and of the

@@ -150,7 +150,7 @@ def measure(name: str, data: Any, options: argparse.Namespace) -> dict[str, Any]
     history, seconds = train(model, data, options, **given.fit)
     held_out = getattr(data, options.split)
     found = rv.evaluate(model, held_out, num_particles=PARTICLES)
-    use = rv.latent_use(model, held_out, num_particles=DRAWS)
+    use = rv.collapse_report(model, held_out, num_particles=DRAWS)
     return {"kind": "model", "name": name, **settings(options), "bound": given.bound, "parameters": size(model),
             "best_epoch": history.best.epoch, "valid": history.best.valid_elbo, "elbo": found.elbo,
             "iwae": found.iwae, "particles": PARTICLES, "reconstruction": found.reconstruction, "kl": found.kl,

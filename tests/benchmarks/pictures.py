@@ -139,7 +139,7 @@ def dsae(options: argparse.Namespace) -> Any:
                      schedule=warmup(cosine(), 0.05), kl_weight=linear(0.02, 1.0, 500), seed=options.seed,
                      progress=False)
     print(history)
-    print(f"dsae: {time.perf_counter() - start:.0f} s; {rv.latent_use(model, test)}", flush=True)
+    print(f"dsae: {time.perf_counter() - start:.0f} s; {rv.collapse_report(model, test)}", flush=True)
     x = torch.from_numpy(np.stack([sequence(*shown) for shown in SHOWN]))
     found = rv.evaluate(model, test, num_particles=10)
     caption = (f"v has 8 numbers a sequence, z has 4 a frame; nothing told the model which is which. "
@@ -247,7 +247,7 @@ def hierarchy(options: argparse.Namespace) -> Any:
     with Dear({"z": 0.1}):
         rv.fit(model, train, epochs=max(1, epochs // 2), **common)
     print(rv.fit(model, train, valid, epochs=epochs, schedule=warmup(cosine(), 0.05), **common))
-    use = rv.latent_use(model, test)
+    use = rv.collapse_report(model, test)
     print(f"hierarchy: {time.perf_counter() - start:.0f} s; {use}", flush=True)
     x = test.padded([0]).x
     kl = {name: use.kl_by_dim[name] * k for name, k in SITES.items()}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import pyro_rvae as rv
 from pyro_rvae.criticism.chunks import chunks, groups
@@ -37,3 +40,35 @@ def test_every_particle_of_every_sequence_comes_once(data, max_bytes, whole):
         n * width * 8 <= max_bytes or len(chunk.particles) == 1 and len(chunk.numbers) <= smallest
         for n, chunk in zip(frames, found, strict=True)
     )
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operation gives within it."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = (t.untyped_storage().nbytes() for t in tree_leaves(out) if isinstance(t, torch.Tensor))
+        self.bytes = max(self.bytes, *sizes, 0)
+        return out
+
+
+MODELS = {
+    "VRNN": rv.VRNN,
+    "DMM": rv.DMM,
+    "NADE": partial(rv.DMM.for_data, likelihood=partial(rv.NADE, hidden=12)),
+    "full chain": partial(rv.DMM.for_data, posterior=rv.FullGaussianChain),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_tensor_of_an_evaluation_is_larger_than_max_bytes(data, name):
+    model = getattr(MODELS[name], "for_data", MODELS[name])(data, z_dim=4, h_dim=8)
+    sizes = {}
+    for max_bytes in (2**15, 2**18):
+        with Largest() as largest:
+            rv.evaluate(model, data, num_particles=12, max_bytes=max_bytes)
+        sizes[max_bytes] = largest.bytes
+    assert all(size <= max_bytes for max_bytes, size in sizes.items())
+    assert sizes[2**15] < sizes[2**18]

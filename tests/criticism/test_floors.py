@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 import pyro_rvae as rv
 from pyro_rvae.criticism import floors
+from pyro_rvae.criticism.floors import _rounded_cost
 
 KNOWN = {  # independent, Markov: the README of the benchmark data
     "jsb_chorales": (11.060, 10.468),
@@ -105,12 +107,73 @@ def gauss(x, mean, deviation):
     return -0.5 * ((x - mean) / deviation) ** 2 - np.log(deviation) - 0.5 * np.log(2 * np.pi)
 
 
-def test_counts_are_poisson():
-    train, test = (
-        rv.data.SequenceDataset(torch.randint(0, 6, (9, 2)), [4, 5], kind="counts") for _ in range(2)
-    )
-    expected = -torch.distributions.Poisson(train.values.mean(0)).log_prob(test.values).sum() / 9
-    assert floors(train, test) == {"independent": pytest.approx(expected.item(), abs=1e-12)}
+def count_sides(*columns):
+    """A training and a test set of two sequences each from columns of counts."""
+    values = torch.stack([torch.as_tensor(c, dtype=torch.float64) for c in columns], 1)
+    half = len(values) // 2
+    return (rv.data.SequenceDataset(part, [12, half - 12], kind="counts") for part in values.split(half))
+
+
+def poisson(rate, size):
+    return torch.poisson(torch.full((size,), rate), generator=torch.Generator().manual_seed(0))
+
+
+def test_few_counts_are_poisson():
+    train, test = count_sides(poisson(0.3, 2000), poisson(2.0, 2000))
+    expected = -torch.distributions.Poisson(train.values.mean(0)).log_prob(test.values).sum() / 1000
+    found = floors(train, test)
+    assert found["independent"] == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_levels_of_audio_are_a_rounded_normal_and_its_chain():
+    noise = np.random.RandomState(0).standard_normal(40)
+    levels = [0.0]
+    for e in noise:
+        levels.append(0.95 * levels[-1] + 300 * e)
+    train, test = count_sides(np.rint(32768 + np.array(levels[1:])))
+    x = train.values[:, 0].numpy()
+
+    def cost(values, mean, deviation):
+        masses = norm.cdf(values + 0.5, mean, deviation) - norm.cdf(values - 0.5, mean, deviation)
+        return -np.log(masses).sum()
+
+    before, after = (np.concatenate([s[o, 0].numpy() for s in train]) for o in (slice(-1), slice(1, None)))
+    slope, level = np.polyfit(before, after, 1)
+    error = (after - slope * before - level).std()
+    sequences = [s[:, 0].numpy() for s in test]
+    alone = sum(cost(s, x.mean(), x.std()) for s in sequences)
+    chain = sum(cost(s[:1], x.mean(), x.std()) + cost(s[1:], slope * s[:-1] + level, error) for s in sequences)
+    found = floors(train, test)
+    assert found == pytest.approx({"independent": alone / 20, "markov": chain / 20}, rel=1e-6)
+    assert found["markov"] < found["independent"] < 12
+
+
+def test_the_masses_of_a_rounded_normal_sum_to_one():
+    counts = torch.arange(60.0)
+    masses = torch.exp(-_rounded_cost(counts, torch.tensor(4.0), torch.tensor(25.0)))
+    assert masses.sum().item() == pytest.approx(1.0, abs=1e-12)
+    assert masses[0].item() == pytest.approx(norm.cdf(0.5, 4.0, 5.0), abs=1e-12)
+    far = _rounded_cost(torch.tensor([4000.0]), torch.tensor(4.0), torch.tensor(25.0))
+    assert far.item() == pytest.approx(-norm.logsf(3999.5, 4.0, 5.0), rel=1e-9)
+
+
+def test_a_chain_that_does_not_pay_is_not_used():
+    train, test = count_sides(poisson(0.2, 2000))
+    found = floors(train, test)
+    assert found["markov"] == found["independent"]
+
+
+def test_missing_counts_are_skipped():
+    train, test = count_sides(np.arange(40) % 4, 1000 + np.arange(40) % 7)
+    gaps = test.values.clone()
+    gaps[3, 1] = torch.nan
+    holed = rv.data.SequenceDataset(gaps, test.lengths, kind="counts")
+    assert all(np.isfinite(c) for c in floors(train, holed).values())
+    whole = rv.data.SequenceDataset(test.values[:, :1], test.lengths, kind="counts")
+    first = rv.data.SequenceDataset(train.values[:, :1], train.lengths, kind="counts")
+    gaps = torch.cat([test.values[:, :1], torch.full((20, 1), torch.nan)], 1)
+    nothing = rv.data.SequenceDataset(gaps, test.lengths, kind="counts")
+    assert floors(train, nothing) == pytest.approx(floors(first, whole))
 
 
 def test_static_data_have_no_chain():

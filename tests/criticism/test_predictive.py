@@ -1,98 +1,176 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
-import pyro
 import pytest
 import torch
+from pyro.distributions import Bernoulli
+from scipy import stats
 
 import pyro_rvae as rv
-from pyro_rvae.criticism import free_running, one_step, predictive_check, statistics
-
-MODELS = [rv.VRNN, rv.DMM, rv.VRAE, rv.RVAE, rv.STORN]
-
-
-@pytest.mark.parametrize("draw", [free_running, one_step])
-@pytest.mark.parametrize("Model", MODELS)
-def test_replicates_have_the_datas_shape_and_are_reproducible(Model, draw, rolls):
-    model = Model.for_data(rolls.train, z_dim=2, h_dim=6, dropout=0.3)
-    state = torch.random.get_rng_state()
-    first, second = (draw(model, rolls.test, 3, seed=1) for _ in range(2))
-    assert first.values.shape == (3, rolls.test.num_frames, 4) and set(np.unique(first.values)) <= {0.0, 1.0}
-    assert [len(s) for s in first.sequences(1)] == rolls.test.lengths.tolist()
-    assert np.array_equal(first.values, second.values)
-    assert not np.array_equal(first.values, draw(model, rolls.test, 3, seed=2).values)
-    assert not np.array_equal(first.values[0], first.values[1])
-    assert torch.equal(state, torch.random.get_rng_state()) and model.training
-    assert len(pyro.get_param_store()) == 0
-    assert first.drawn_by == draw.__name__ and draw.__name__ in repr(first)
+from pyro_rvae.criticism import (
+    PredictiveCheck,
+    Replicates,
+    free_running,
+    from_prefix,
+    one_step,
+    predictive_check,
+    reconstructed,
+    statistics,
+)
+from pyro_rvae.criticism.statistics import average_autocorrelation, average_mean, held_notes, longest_run
 
 
-def test_one_step_is_teacher_forced_and_free_running_is_not():
-    class Copy(rv.SequenceVAE):
-        """x_t ~ N(x_{t-1}, tiny): a copy of the frame before."""
+class WithoutMemory(rv.SequenceVAE):
+    """x_t ~ Bernoulli(p), each key for itself, p the training marginals: fitted in closed form."""
 
-        def generative(self, steps):
-            for t in steps:
-                t.sample("z", lambda: pyro.distributions.Normal(torch.zeros(1), 1.0).to_event(1))
-                t.sample(
-                    "x", lambda x: pyro.distributions.Normal(x, 1e-6).to_event(1), t.prev("x", torch.zeros(1))
-                )
+    def __init__(self, train):
+        super().__init__()
+        self.x_dim = train.x_dim
+        self.register_buffer("p", (train.values.sum(0) + 0.5) / (train.num_frames + 1))
 
-        def inference(self, steps, x):
-            for t in steps:
-                t.sample("z", lambda x: pyro.distributions.Normal(x, 1.0).to_event(1), t.at(x))
+    def generative(self, steps):
+        for t in steps:
+            t.sample("x", lambda: Bernoulli(self.p).to_event(1))
 
-    data = rv.data.SequenceDataset(torch.arange(1.0, 9.0).unsqueeze(-1), [5, 3])
-    forced = one_step(Copy(), data, 2).values[0, :, 0]
-    assert np.allclose(forced, [0, 1, 2, 3, 4, 0, 6, 7], atol=1e-4)
-    assert np.allclose(free_running(Copy(), data, 2).values, 0, atol=1e-4)
+    def inference(self, steps, x):
+        pass
+
+
+# -------------------------------------------------------------------------------- what a check must see, and must not
+def test_a_model_without_memory_is_caught_on_chorales():
+    chorales = rv.data.bach_chorales()
+    model, data = WithoutMemory(chorales.train), chorales.train.subset(range(40))
+    check = predictive_check(model, data, num=40)
+    found = check.to_dict()
+    assert found["held notes"]["p_value"] == found["note length"]["p_value"] == 0.0
+    assert found["held notes"]["observed"] > 1.5 * found["held notes"]["replicated"]
+    assert found["consonance"]["p_value"] == 0.0 and found["melodic motion"]["p_value"] == 1.0
+    assert 0.02 < found["notes per frame"]["p_value"] < 0.98  # which it has learned
+    assert 40 == len(check.replicates) and "40 free-running replicates" in repr(check)
+    assert "0.00 +- 0.02" in repr(check) and "harmonic intervals" in repr(check)
+    ahead = predictive_check(model, data.subset(range(4)), {"held notes": held_notes}, num=20, draw=one_step)
+    assert ahead.p_value("held notes")[0] == 0.0 and "one-step replicates" in repr(ahead)
+
+
+def test_data_from_the_model_itself_pass_at_the_nominal_rate(gaussian):
+    """P-values over 150 data sets, for three statistics, one of them discrete: uniform, 5% of them under 0.05."""
+    shape = rv.data.SequenceDataset(torch.zeros(20, 1), [12, 8])
+    drawn = free_running(gaussian.Model(), shape, 150, seed=9)
+    chosen = {"autocorrelation": average_autocorrelation, "mean": average_mean,
+              "run": partial(longest_run, above=0.0)}
+    p_values = {name: [] for name in chosen}
+    for r in range(150):
+        data = rv.data.SequenceDataset(drawn.values[r], drawn.lengths)
+        check = predictive_check(gaussian.Model(), data, chosen, num=59, seed=r)
+        for name, values in p_values.items():
+            values.append(check.p_value(name)[0])
+    for name in ("autocorrelation", "mean"):
+        assert stats.kstest(p_values[name], "uniform").pvalue > 0.01, name
+        for tail in (np.array(p_values[name]) < 0.05, np.array(p_values[name]) > 0.95):
+            assert stats.binomtest(int(tail.sum()), 150, 0.05).pvalue > 0.01, name
+    run = np.array(p_values["run"])  # ties count by half, so it is nearer to 1/2 than a uniform law is
+    assert abs(run.mean() - 0.5) < 0.08 and run.std() < 0.31 and (run < 0.05).mean() < 0.1
+
+
+def test_a_model_of_other_dynamics_does_not_pass(gaussian):
+    class Restless(gaussian.Model):
+        """The same, but that the state has lost its memory; of the same marginal variance at the end."""
+
+        def transition(self, z):
+            return super().transition(-z)
+
+    data = rv.data.SequenceDataset(free_running(gaussian.Model(), _frames([30] * 8), 1, seed=1).values[0], [30] * 8)
+    for draw in (free_running, partial(from_prefix, prefix=5)):
+        check = predictive_check(Restless(), data, {"r": average_autocorrelation}, num=40, draw=draw)
+        assert check.p_value("r")[0] == 0.0
+        right = predictive_check(gaussian.Model(), data, {"r": average_autocorrelation}, num=40, draw=draw)
+        assert 0.01 < right.p_value("r")[0] < 0.99
+
+
+def _frames(lengths):
+    return rv.data.SequenceDataset(torch.zeros(sum(lengths), 1), lengths)
+
+
+# -------------------------------------------------------------------------------- what is computed
+def check_of(observed, replicated, **parts):
+    made = Replicates(np.zeros((len(replicated), 4, 1)), np.array([2, 2]), parts.pop("drawn_by", "free_running"))
+    return PredictiveCheck({"s": np.asarray(observed)}, {"s": np.asarray(replicated)}, made, **parts)
+
+
+def test_p_values_by_hand():
+    replicated = np.array([[1.0, 1.0], [2.0, 4.0], [0.0, 4.0], [0.0, 1.0]])  # means 1, 3, 2, 0.5
+    p, error = check_of([1.0, 3.0], replicated).p_value("s")  # 2: one above, one tie
+    assert isinstance(p, float) and p == pytest.approx(1.5 / 4)
+    assert error == pytest.approx((2.5 / 6 * 3.5 / 6 / 6) ** 0.5)
+    flipped = np.stack([replicated, -replicated], -1)
+    by_element, errors = check_of([[1.0, -1.0], [3.0, -3.0]], flipped).p_value("s")
+    assert by_element == pytest.approx([1.5 / 4, 2.5 / 4]) and errors == pytest.approx([error, error])
+
+
+def test_equal_numbers_tie_whatever_the_order_of_their_sum():
+    values = np.random.default_rng(0).random(1000)
+    assert check_of(values, np.stack([values[::-1], values])).p_value("s")[0] == 0.5
+
+
+def test_the_error_of_a_p_value_is_its_spread_over_seeds(gaussian):
+    data = rv.data.SequenceDataset(0.7 * torch.ones(6, 1), [3, 3])
+    checks = (predictive_check(gaussian.Model(), data, {"m": average_mean}, num=30, seed=s) for s in range(80))
+    p, error = np.array([check.p_value("m") for check in checks]).T
+    assert p.std() == pytest.approx(error.mean(), rel=0.3)
+
+
+def test_vectors_are_in_table_and_dict(gaussian):
+    chosen = {"mean": average_mean, "at": statistics.autocorrelations}
+    check = predictive_check(gaussian.Model(), gaussian.data, chosen, num=8)
+    assert check.scalars == ["mean"] and check.vectors == ["at"]
+    assert list(check.to_dict()) == ["mean"]
+    whole = json.loads(json.dumps(check.to_dict(vectors=True)))
+    assert len(whole["at"]["p_value"]) == len(whole["at"]["observed"]) == 4
+    assert whole["at"]["p_value"] == check.p_value("at")[0].tolist()
+    assert "too small" in repr(check) and "at" in repr(check)
+    assert "too small" not in repr(predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, num=2))
+    alone = repr(predictive_check(gaussian.Model(), gaussian.data, {"v": statistics.autocorrelations}, num=2))
+    assert "P(model > data)" not in alone and "too large" in alone
+
+
+def test_all_four_draws_say_what_they_are(gaussian):
+    for draw, words in ((free_running, "free-running"), (one_step, "one-step"), (reconstructed, "reconstructed"),
+                        (partial(from_prefix, prefix=2), "from-prefix")):
+        check = predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, num=3, draw=draw)
+        assert f"3 {words} replicates of the data" in repr(check)
+    assert "of what follows the given frames" in repr(check)
+
+
+def test_draws_that_were_made_before_are_taken(gaussian):
+    made = free_running(gaussian.Model(), gaussian.data, 5, seed=4)
+    ours = predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, draw=made)
+    theirs = predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, num=5, seed=4)
+    assert np.array_equal(ours.replicated["m"], theirs.replicated["m"]) and len(ours.replicates) == 5
+    with pytest.raises(ValueError, match="replicates of another data set"):
+        predictive_check(gaussian.Model(), gaussian.data.subset([0]), {"m": average_mean}, draw=made)
+
+
+def test_from_a_prefix_only_what_follows_is_compared(gaussian):
+    seen = []
+    check = predictive_check(gaussian.Model(), gaussian.data, {"n": lambda x: seen.append(x) or len(x)}, num=2,
+                             draw=partial(from_prefix, prefix=3))
+    assert check.observed["n"].tolist() == [4, 2, 4] and check.replicated["n"].tolist() == [[4, 2, 4]] * 2
+    assert np.array_equal(seen[1], gaussian.data[2][3:].numpy())
+    assert check.replicates.lengths.tolist() == gaussian.data.lengths.tolist()
 
 
 def test_draws_are_in_raw_units():
     raw = rv.data.SequenceDataset(1000 + 50 * torch.randn(400, 1), [200, 200])
     data = rv.data.Splits(raw, raw, raw).standardize()
     model = rv.VRNN.for_data(data.train, z_dim=1, h_dim=4)
-    check = predictive_check(model, data.test, num=20)
+    check = predictive_check(model, data.test, num=5)
     assert check.observed["average mean"] == pytest.approx([s.mean().item() for s in raw])
     assert check.replicated["average mean"].mean() == pytest.approx(1000, abs=30)
-    assert set(check.scalars) == {"average mean", "average scale", "average autocorrelation"}
-
-
-def test_static_models():
-    data = rv.data.StaticDataset((torch.rand(9, 5) < 0.4).double())
-    model = rv.VAE.for_data(data, z_dim=2, h_dim=8)
-    for draw in (free_running, one_step):
-        assert draw(model, data, 4, batch_size=4).values.shape == (4, 9, 5)
-
-
-def test_a_model_without_memory_is_caught_on_music():
-    """Independent Bernoulli with the right marginals, against rolls whose notes are held."""
-    rng = np.random.default_rng(0)
-    played = np.repeat(rng.random((60, 88)) < 0.05, 4, axis=0)
-    data = rv.data.SequenceDataset(played, [120, 120])
-    model = rv.RVAE.for_data(data, z_dim=2, h_dim=4)
-    with torch.no_grad():
-        model.likelihood.net[-1].weight.zero_()
-    check = predictive_check(model, data, num=40)
-    assert check.p_value("held notes")[0] == 0.0
-    assert 0.02 < check.p_value("notes per frame")[0] < 0.98
-    assert "held notes" in repr(check) and "0.00 +- " in repr(check)
-    assert "40 free-running replicates" in repr(check)
-    assert json.loads(json.dumps(check.to_dict()))["held notes"]["p_value"] == 0.0
-
-
-def test_data_from_the_model_itself_pass_at_the_nominal_rate(gaussian):
-    model, p_values = gaussian.Model(), []
-    shape = rv.data.SequenceDataset(torch.zeros(40, 1), [25, 15])
-    drawn = free_running(model, shape, 60, seed=9)
-    for r in range(60):
-        data = rv.data.SequenceDataset(drawn.values[r], drawn.lengths)
-        check = predictive_check(model, data, {"s": statistics.average_autocorrelation}, num=30, seed=r)
-        p_values.append(check.p_value("s")[0])
-    ordered = np.sort(p_values)
-    assert np.abs(ordered - (np.arange(60) + 0.5) / 60).max() < 0.21  # Kolmogorov's bound at 1%, n = 60
+    assert set(check.scalars) == {"average mean", "average scale", "smallest", "largest", "average autocorrelation",
+                                  "stay above the mean"}
 
 
 def test_missing_elements_are_missing_in_the_replicates():
@@ -104,29 +182,64 @@ def test_missing_elements_are_missing_in_the_replicates():
     check = predictive_check(model, data, {"gaps": lambda x: seen.append(np.isnan(x).sum()) or 0.0}, num=2)
     assert seen == [5, 0] * 3
     assert np.isnan(check.replicates.values).sum() == 10
+    assert predictive_check(model, data, num=2).p_value("missing share")[0] == 0.5
 
 
-def test_p_value_counts_ties_by_half(rolls):
+def test_codes_have_their_gaps_too():
+    codes = torch.tensor([[0], [2], [-1], [1], [1], [-1]])
+    data = rv.data.SequenceDataset(codes, [4, 2], kind="categories", classes=3)
+    model = rv.VRNN.for_data(data, z_dim=1, h_dim=4)
+    check = predictive_check(model, data, num=3)
+    assert (check.replicates.values[:, [2, 5]] == -1).all() and (check.replicates.values >= 0).sum() == 12
+    assert check.observed["transitions"].shape == (2, 3, 3) and check.p_value("transitions")[0].shape == (3, 3)
+
+
+def test_static_data():
+    data = rv.data.StaticDataset(torch.rand(12, 5))
+    check = predictive_check(rv.VAE.for_data(data, z_dim=2, h_dim=8), data, num=4)
+    assert check.observed["element"].shape == (12, 5)
+    assert set(check.scalars) == {"average", "spread", "smallest", "largest"}
+
+
+# -------------------------------------------------------------------------------- bad input
+def _short(x):
+    return x[3:].mean(0)[0] if len(x) > 3 else 1 / 0
+
+
+@pytest.mark.parametrize(("function", "match"), [
+    (lambda x: np.nan, r"'bad' returned NaN for sequence 0 of the data, an array \(5, 4\)"),
+    (lambda x: [1.0, np.inf], "'bad' returned infinity for sequence 0 of the data"),
+    (lambda x: x, r"'bad' must return one shape .* \(5, 4\) and \(3, 4\) \(sequence 1 of the data\)"),
+    (_short, r"'bad' failed on sequence 1 of the data, an array \(3, 4\) \(ZeroDivisionError: division by zero\)"),
+    (lambda x: "high", r"'bad' failed on sequence 0 of the data, .* \(ValueError: could not convert"),
+    (lambda x: None, "'bad' returned NaN for sequence 0"),
+    (lambda x, y: 0.0, "'bad' failed on sequence 0 of the data, .*TypeError"),
+])
+def test_statistics_that_are_none(function, match, rolls):
     model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
-    p, error = predictive_check(model, rolls.test, {"one": lambda x: 1.0}, num=8).p_value("one")
-    assert p == 0.5 and error == pytest.approx((0.25 / 10) ** 0.5)
+    with pytest.raises(ValueError, match=match):
+        predictive_check(model, rolls.test, {"bad": function}, num=2)
+
+
+def test_a_statistic_that_fails_on_a_replicate_says_so(gaussian):
+    def only(x):
+        return 0.0 if any(np.array_equal(x, s.numpy()) for s in gaussian.data) else np.nan
+
+    with pytest.raises(ValueError, match=r"'only' returned NaN for sequence 0 of the replicate 0"):
+        predictive_check(gaussian.Model(), gaussian.data, {"only": only}, num=2)
 
 
 def test_refusals(rolls):
     model = rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=6)
     with pytest.raises(ValueError, match="num must be an integer of at least 1, got 0"):
-        free_running(model, rolls.test, 0)
-    with pytest.raises(TypeError, match="one_step needs one data set"):
-        one_step(model, rolls, 2)
-    with pytest.raises(ValueError, match="'bad' returned NaN for sequence 0"):
-        predictive_check(model, rolls.test, {"bad": lambda x: np.nan}, num=2)
-    with pytest.raises(
-        ValueError, match=r"'ragged' must return one shape .* \(5, 4\) and \(3, 4\) \(sequence 1\)"
-    ):
-        predictive_check(model, rolls.test, {"ragged": lambda x: x}, num=2)
-    with pytest.raises(ValueError, match="at least one statistic"):
+        predictive_check(model, rolls.test, num=0)
+    with pytest.raises(ValueError, match="at least one statistic, by name, .* got none"):
         predictive_check(model, rolls.test, {}, num=2)
-    with pytest.raises(ValueError, match="a p-value needs a statistic of one number"):
-        predictive_check(model, rolls.test, {"mean": statistics.mean}, num=2).p_value("mean")
-    with rv.explicit(), pytest.raises(RuntimeError, match="need the model's site 'x'"):
-        free_running(model, rolls.test, 1)
+    with pytest.raises(ValueError, match="each a function of a sequence .* got {'mean': 1.0}"):
+        predictive_check(model, rolls.test, {"mean": 1.0}, num=2)
+    with pytest.raises(ValueError, match="a p-value needs one of the statistics mean; got 'median'"):
+        predictive_check(model, rolls.test, {"mean": statistics.mean}, num=2).p_value("median")
+    with pytest.raises(TypeError, match="predictive_check needs one data set"):
+        predictive_check(model, rolls, num=2)
+    with pytest.raises(ValueError, match="leaves no frame to draw"):
+        predictive_check(model, rolls.test, num=2, draw=partial(from_prefix, prefix=8))

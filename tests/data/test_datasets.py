@@ -211,3 +211,18 @@ def test_the_users_array_is_copied_and_the_default_device_left_alone() -> None:
         assert data.subset([0]).values.device.type == "cpu"
     array[:] = 9.0
     assert data.values.tolist() == [[0.5], [1.5]]
+
+
+def test_times_follow_their_frames() -> None:
+    data = SequenceDataset(torch.randn(6, 1), [2, 3, 1], times=[0.5, 1, 0, 2, 4, -3])
+    assert data.times is not None and data.times.dtype == torch.float64
+    assert data.subset([2, 0]).times.tolist() == [-3.0, 0.5, 1.0]  # type: ignore[union-attr]
+    assert Splits(data, data, data).standardize().test.times.tolist() == data.times.tolist()
+    for times, message in (
+        ([0.5, 1], r"one number for each frame, \(6,\), got shape \(2,\)"),
+        ([1, 0.5, 0, 2, 4, -3], "must rise within a sequence, but in row 1 0.5 follows 1"),
+        ([0, 1, 0, 2, 2, -3], "must rise within a sequence, but in row 4 2 follows 2"),
+        ([0, 1, 0, float("nan"), 2, -3], "times must be finite, got NaN or inf in row 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SequenceDataset(torch.randn(6, 1), [2, 3, 1], times=times)

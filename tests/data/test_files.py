@@ -168,3 +168,15 @@ def test_files_that_are_no_npz(tmp_path) -> None:
     (tmp_path / "x.pkl").write_bytes(b"")
     with pytest.raises(ValueError, match="read from .npz or .csv, got 'x.pkl'"):
         load(tmp_path / "x.pkl")
+
+
+def test_times_are_saved_and_read(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "sequence,time,split,x\nu,0.5,train,1.5\nv,9,test,2.5\nu,2,train,3.5\nw,1,valid,0.5\n")
+    splits = load(tmp_path / "a.csv")
+    save(tmp_path / "a.npz", splits)
+    for found in (splits, load(tmp_path / "a.npz")):
+        assert found.train.times.tolist() == [0.5, 2.0] and found.test.times.tolist() == [9.0]
+    np.savez(tmp_path / "b.npz", values=np.zeros((2, 1)), times=np.arange(2.0))
+    with pytest.raises(ValueError, match="times belong to sequences"):
+        load(tmp_path / "b.npz")

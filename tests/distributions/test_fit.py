@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo import MASK, B, H, T, Z, awake
 
 import pyro_rvae as rv
-from pyro_rvae.criticism.replicates import free_running, one_step
+from pyro_rvae.criticism import free_running, one_step
 from pyro_rvae.distributions import (
     LIKELIHOODS,
     Family,

@@ -47,7 +47,7 @@ def test_evaluate_says_the_likelihood_whatever_the_particles() -> None:
 
 
 def test_there_is_no_latent_to_use() -> None:
-    use = rv.latent_use(ZOO["deterministic"].make(), data_set(), num_particles=2)
+    use = rv.collapse_report(ZOO["deterministic"].make(), data_set(), num_particles=2)
     assert use.kl == use.shuffling_cost == use.active_units == use.num_units == 0
     assert not use.kl_by_dim and not use.activity and "0 of 0" in repr(use)
 

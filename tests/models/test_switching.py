@@ -320,7 +320,7 @@ def test_fit_evaluate_and_look(model: Any) -> None:
     assert all(torch.isfinite(torch.tensor(enumerated["elbo"])))
     result = rv.evaluate(built, train_set, num_particles=5)
     assert torch.isfinite(torch.tensor(result.elbo))
-    rv.latent_use(built, train_set)
+    rv.collapse_report(built, train_set)
 
 
 def test_the_bounds_of_a_hidden_markov_model_are_its_evidence() -> None:

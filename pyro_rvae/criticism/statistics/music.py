@@ -1,92 +1,26 @@
-"""Test statistics: plain functions of one sequence, ``(T, x_dim)`` as a NumPy array, to a number or a vector.
-
-Any function of that form will do in :func:`~pyro_rvae.criticism.predictive_check`; these are those at hand.
-"""
+"""Test statistics of piano rolls: functions of one sequence ``(T, keys)``, above 0 where a key sounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .general import Statistic, run_length, shares
+
 __all__ = [
-    "GENERAL",
-    "MUSIC",
-    "Statistic",
-    "autocorrelation",
-    "average_autocorrelation",
-    "average_mean",
-    "average_scale",
-    "consonance",
-    "held_notes",
-    "intervals",
-    "mean",
-    "melodic_intervals",
-    "melodic_motion",
-    "notes_per_frame",
-    "pitch_classes",
-    "scale",
-    "silence",
-    "statistics_for",
+    "MUSIC", "consonance", "held_notes", "intervals", "melodic_intervals", "melodic_motion", "note_length",
+    "notes_per_frame", "pitch_classes", "silence",
 ]
 
 Array = NDArray[Any]
-Statistic = Callable[[Array], Any]
 
 LOWEST = 21  # MIDI number of the first of 88 keys, A0
 LARGEST = 12  # melodic intervals beyond an octave count as an octave
 CONSONANT = (0, 3, 4, 5, 7, 8, 9)  # octave, thirds, fourth, fifth, sixths
 
 
-# -------------------------------------------------------------------------------- any data
-def mean(x: Array) -> Array:
-    """Mean over time, ``(x_dim,)``; missing elements (NaN) are left out."""
-    return _quiet(np.nanmean, x)
-
-
-def scale(x: Array) -> Array:
-    """Standard deviation over time, ``(x_dim,)``."""
-    return _quiet(np.nanstd, x)
-
-
-def autocorrelation(x: Array, lag: int = 1) -> Array:
-    """Correlation of each feature with itself ``lag`` steps earlier, ``(x_dim,)``; 0 for a constant or short
-    one.
-    """
-    if len(x) <= lag:
-        return np.zeros(x.shape[1])
-    x = x - mean(x)
-    both = _quiet(np.nanmean, x[lag:] * x[:-lag])
-    power: Array = _quiet(np.nanmean, x * x)
-    return np.divide(both, power, out=np.zeros_like(power), where=power > 1e-12)
-
-
-def average_mean(x: Array) -> float:
-    """:func:`mean`, averaged over features."""
-    return float(mean(x).mean())
-
-
-def average_scale(x: Array) -> float:
-    """:func:`scale`, averaged over features."""
-    return float(scale(x).mean())
-
-
-def average_autocorrelation(x: Array) -> float:
-    """:func:`autocorrelation` at lag 1, averaged over features."""
-    return float(autocorrelation(x).mean())
-
-
-def _quiet(reduce: Callable[..., Any], x: Array) -> Array:
-    """A reduction over time; a feature that is wholly missing gives 0."""
-    known = ~np.isnan(x).all(0)
-    out = np.zeros(x.shape[1])
-    out[known] = reduce(x[:, known], axis=0)
-    return out
-
-
-# -------------------------------------------------------------------------------- piano rolls
 def notes_per_frame(x: Array) -> float:
     """Mean number of keys that sound at once."""
     return float((x > 0).sum(1).mean())
@@ -107,10 +41,15 @@ def held_notes(x: Array) -> float:
     return float((on[1:] & on[:-1]).sum() / max(1, on[1:].sum()))
 
 
+def note_length(x: Array) -> float:
+    """Mean number of frames for which a key sounds on without a break; 0 if none sounds."""
+    return run_length(x, above=0.0)
+
+
 def pitch_classes(x: Array, lowest: int = LOWEST) -> Array:
     """Shares of the twelve pitch classes C, C#, ..., B among the sounding keys, ``(12,)``."""
     keys = np.nonzero(x > 0)[1] + lowest
-    return _shares(np.bincount(keys % 12, minlength=12))
+    return shares(np.bincount(keys % 12, minlength=12))
 
 
 def intervals(x: Array) -> Array:
@@ -122,7 +61,7 @@ def intervals(x: Array) -> Array:
         if not same.any():
             break
         counts += np.bincount((keys[apart:] - keys[:-apart])[same] % 12, minlength=12)
-    return _shares(counts)
+    return shares(counts)
 
 
 def consonance(x: Array) -> float:
@@ -138,7 +77,7 @@ def melodic_intervals(x: Array) -> Array:
     Between neighbouring frames that both sound.
     """
     steps = np.clip(_melody(x), -LARGEST, LARGEST)
-    return _shares(np.bincount(steps + LARGEST, minlength=2 * LARGEST + 1))
+    return shares(np.bincount(steps + LARGEST, minlength=2 * LARGEST + 1))
 
 
 def melodic_motion(x: Array) -> float:
@@ -157,21 +96,10 @@ def _melody(x: Array) -> NDArray[np.int64]:
     return steps
 
 
-def _shares(counts: Array) -> Array:
-    return np.asarray(counts / max(1, counts.sum()))
-
-
-GENERAL: dict[str, Statistic] = {
-    "average mean": average_mean,
-    "average scale": average_scale,
-    "average autocorrelation": average_autocorrelation,
-    "mean": mean,
-    "scale": scale,
-    "autocorrelation": autocorrelation,
-}
 MUSIC: dict[str, Statistic] = {
     "notes per frame": notes_per_frame,
     "held notes": held_notes,
+    "note length": note_length,
     "silence": silence,
     "consonance": consonance,
     "melodic motion": melodic_motion,
@@ -179,10 +107,3 @@ MUSIC: dict[str, Statistic] = {
     "harmonic intervals": intervals,
     "melodic intervals": melodic_intervals,
 }
-
-
-def statistics_for(data: Any) -> dict[str, Statistic]:
-    """What to look at by default: music for binary frames of 88 keys, otherwise mean, scale and
-    autocorrelation.
-    """
-    return MUSIC if data.kind == "binary" and data.x_dim == 88 else GENERAL

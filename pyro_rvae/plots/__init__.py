@@ -1,0 +1,41 @@
+"""What a person looks at.
+
+Each function returns :class:`Panels`, a tuple of matplotlib axes that a notebook shows, and touches no pyplot state;
+a plot of one panel draws into ``axes=`` of your own. Titles say the finding in words. :func:`save` writes a plot;
+figures are 1200 pixels wide at 100 dots an inch.
+"""
+
+from .bounds import bounds_plot, steps_plot
+from .calibration import coverage_plot, crps_plot, khat_plot, pit_plot, sbc_plot
+from .collapse import collapse_plot
+from .latents import latent_map
+from .music import piano_rolls
+from .predictive import predictive_plot
+from .sequences import reconstruction_plot, sequences_plot
+from .style import DATA, GREY, INK, MODEL, PALE, PAPER, Panels, save
+from .training import history_plot
+
+__all__ = [
+    "DATA",
+    "GREY",
+    "INK",
+    "MODEL",
+    "PALE",
+    "PAPER",
+    "Panels",
+    "bounds_plot",
+    "collapse_plot",
+    "coverage_plot",
+    "crps_plot",
+    "history_plot",
+    "khat_plot",
+    "latent_map",
+    "piano_rolls",
+    "pit_plot",
+    "predictive_plot",
+    "reconstruction_plot",
+    "save",
+    "sbc_plot",
+    "sequences_plot",
+    "steps_plot",
+]
