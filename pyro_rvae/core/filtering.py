@@ -39,6 +39,8 @@ class Filtered:
             of :math:`p(z_t \mid x_{\le t})`.
         step_weights: ``(T, K, B)``, normalised log-weights after each step, before resampling.
         shared: ``log p(s) - log q(s)`` of what is drawn once a data set, with its scale B/N; 0 if nothing is.
+        auxiliary: rewards that a guide adds in training mode (``steps.auxiliary``), the mean over particles summed over
+            sequences: no part of the estimate.
     """
 
     increments: Tensor
@@ -50,6 +52,7 @@ class Filtered:
     filtering: dict[str, Tensor]
     step_weights: Tensor
     shared: Tensor
+    auxiliary: Tensor
 
     @property
     def log_evidence(self) -> Tensor:
@@ -82,12 +85,16 @@ def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_pa
         resampling_gradient: whether ``score`` has the score function of the ancestors (needs ``multinomial``).
 
     Raises:
+        TypeError: ``model`` is no SequenceVAE: a filter runs the bodies of both programs side by side.
         ValueError: no latent in the loop that samples x, or a guide that does not draw those latents in one loop.
 
     Source: Doucet & Johansen (2009), "A tutorial on particle filtering and smoothing"; Maddison et al. (2017),
     arXiv:1705.09279, algorithm 1.
     """
     check_count("num_particles", num_particles)
+    if not (hasattr(model, "generative") and hasattr(model, "inference")):
+        raise TypeError(f"a particle filter runs the bodies of a SequenceVAE side by side, and {type(model).__name__} "
+                        "has none: use the importance-weighted bound.")
     if model.static:
         raise ValueError(f"{type(model).__name__} is static: it has no steps between which particles could be "
                          "resampled. Use RenyiELBO(alpha=0, num_particles=K), the importance-weighted bound.")
@@ -112,6 +119,7 @@ class _Run:
         self.ancestors: list[Tensor | None] = []
         self.record = _Record()
         self._pending: list[Tensor] = []
+        self.auxiliary: Any = 0.0
         self._score: list[Tensor] = []
 
     # ------------------------------------------------------------------------------------------ asked by the loops
@@ -260,7 +268,10 @@ class _Run:
                 if (sign, name) in self.record.counted:
                     continue
                 self.record.counted.add((sign, name))
-                if in_batch(site):
+                if sign < 0 and site["is_observed"]:
+                    rewards = -site["log_prob"]
+                    self.auxiliary = self.auxiliary + (rewards.mean(0) if rewards.dim() > 1 else rewards).sum()
+                elif in_batch(site):
                     self._pending.append(sign * site["log_prob"])
                     if not site["is_observed"] and sign < 0 and not site["fn"].has_rsample:
                         self.score(site["fn"].log_prob(site["value"]))
@@ -292,7 +303,7 @@ class _Run:
             torch.stack(record.resampled) if record.resampled else increments.new_zeros(0, self.batch).bool(), score,
             {name: self.traced(values) for name, values in histories.items()},
             {name: torch.stack(values, -2) for name, values in histories.items()},
-            torch.stack(record.step_weights), shared,
+            torch.stack(record.step_weights), shared, increments.new_zeros(()) + self.auxiliary,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count
 from ..core.contexts import evaluating, forked
+from ..infer.fivo import FIVO
 from .by_step import StepCosts
 from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
 from .evaluation import Evaluation
+from .filters import filtered_bounds
 from .floors import floors
 from .particles import Draws, draw, repeatable
 
@@ -30,6 +33,7 @@ def evaluate(
     batch_size: int = 20,
     seed: int = 0,
     train: Any = None,
+    filters: Sequence[FIVO] = (),
     max_bytes: int = 2**28,
 ) -> Evaluation:
     r"""ELBO and IWAE of a data set as costs, with reconstruction, KL, a series by step, and floors.
@@ -61,12 +65,14 @@ def evaluate(
         batch_size: most sequences at once.
         seed: of the draws.
         train: training split for the floors (default: ``data.reference``; without one there are none).
+        filters: bounds by particle filters to add, such as ``[rv.FIVO(16), rv.FIVO(128, bootstrap=True)]``, for models
+            that :class:`~pyro_rvae.FIVO` takes. All particles of a sequence are filtered together.
         max_bytes: memory that the activations of one chunk should take, roughly.
 
     Raises:
         TypeError: ``data`` is no data set.
-        ValueError: a size below 1; a data set of another width or kind of time; model and guide with
-            different latents.
+        ValueError: a size below 1; a filter of a model that has none, or of a guide that draws a point; a data set of
+            another width or kind of time; model and guide with different latents.
 
     >>> print(rv.evaluate(model, data.test))  # doctest: +SKIP
     """
@@ -82,6 +88,9 @@ def evaluate(
         repeat = repeatable(model, data)
         for chunk in chunks(model, data, num_particles, groups(data, batch_size), max_bytes):
             found.add(chunk, draw(model, chunk, seed, repeat=repeat))
+    if filters and found.point:
+        raise ValueError(f"the guide of {type(model).__name__} draws a point, so there are no weights to filter by: "
+                         "leave filters out.")
     train = getattr(data, "reference", None) if train is None else train
     return Evaluation(
         found.log_weights,
@@ -96,6 +105,8 @@ def evaluate(
         point=found.point,
         by_step=found.by_step(num_particles) if found.stepped else None,
         elements=elements_of(data),
+        filtered={objective.label: filtered_bounds(model, data, objective, batch_size=batch_size, seed=seed,
+                                                   max_bytes=max_bytes) for objective in filters},
     )
 
 

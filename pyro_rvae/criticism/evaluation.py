@@ -52,6 +52,7 @@ class Evaluation:
         by_step: the ELBO's parts by sequence and step (:class:`StepCosts`); None where nothing has
             steps: of static data, or of a user's own pair whose sites are whole paths.
         elements: ``(N,)``, elements of x of each sequence that are scored: those that aren't missing.
+        filtered: by printed name (``"FIVO-16"``), ``(N,)``: the bounds by the particle filters that were asked for.
     """
 
     log_weights: Array
@@ -66,6 +67,7 @@ class Evaluation:
     point: bool = False
     by_step: StepCosts | None = None
     elements: NDArray[np.int64] | None = None
+    filtered: dict[str, Array] = field(default_factory=dict)
 
     @property
     def num_particles(self) -> int:
@@ -94,11 +96,12 @@ class Evaluation:
         return {name: self.bound(k) for name, k in self.printed.items()}
 
     @property
-    def printed(self) -> dict[str, int]:
-        """How many particles each of ``bounds`` has."""
+    def printed(self) -> dict[str, int | str]:
+        """What :meth:`bound` takes for each of ``bounds``: its number of particles, or the name of a filter."""
         if self.point:
             return {"cost at a point (no bound)": 1}
-        return {f"ELBO ({count(self.num_particles)})": 1, f"IWAE-{self.num_particles}": self.num_particles}
+        names = {name: name for name in self.filtered}
+        return {f"ELBO ({count(self.num_particles)})": 1, f"IWAE-{self.num_particles}": self.num_particles, **names}
 
     @property
     def reconstruction(self) -> float:
@@ -108,11 +111,16 @@ class Evaluation:
     def kl(self) -> float:
         return float(self.kls.sum() / self.num_frames)
 
-    def sequence_bounds(self, k: int | None = None) -> Array:
+    def sequence_bounds(self, k: int | str | None = None) -> Array:
         """Each sequence's bound ``(N,)`` with k particles (default: all), a log-density in nats.
 
-        For k < K it is the mean over the K // k disjoint blocks of k particles.
+        For k < K it is the mean over the K // k disjoint blocks of k particles. ``k="FIVO-16"`` is that of a filter.
         """
+        if isinstance(k, str):
+            if k not in self.filtered:
+                raise ValueError(f"no filter {k!r} was asked for (there are: {sorted(self.filtered) or 'none'}): "
+                                 "evaluate with filters=[rv.FIVO(16)], say.")
+            return self.filtered[k]
         total = self.num_particles
         k = total if k is None else k
         check_count("k", k)
@@ -125,8 +133,8 @@ class Evaluation:
         result: Array = log_mean_exp(blocks).mean(-1)
         return result
 
-    def bound(self, k: int) -> float:
-        """Minus IWAE-k, pooled; ``bound(1)`` is ``elbo``."""
+    def bound(self, k: int | str) -> float:
+        """Minus IWAE-k (or a filter's bound, by its name), pooled; ``bound(1)`` is ``elbo``."""
         return float(-self.sequence_bounds(k).sum() / self.num_frames)
 
     # -------------------------------------------------------------------------------- the same in other units
@@ -151,7 +159,7 @@ class Evaluation:
         return {name: float(cost * scale) for name, cost in self.bounds.items()}
 
     # -------------------------------------------------------------------------------- errors
-    def interval(self, k: int | None = None, *, level: float = 0.95, num: int = 1000, seed: int = 0
+    def interval(self, k: int | str | None = None, *, level: float = 0.95, num: int = 1000, seed: int = 0
                  ) -> tuple[float, float]:
         """A bootstrap interval ``(low, high)`` for ``bound(k)``: how much other sequences would change it.
 
@@ -162,7 +170,7 @@ class Evaluation:
         Source: Efron & Tibshirani (1993), "An introduction to the bootstrap", section 13.3.
 
         Arguments:
-            k: particles of the bound (default: all).
+            k: particles of the bound (default: all), or the name of a filter.
             level: probability of the interval, above 0 and below 1.
             num: samples of the bootstrap.
             seed: of these samples; torch's and NumPy's random states are left alone.
@@ -216,7 +224,9 @@ class Evaluation:
 
         The series by step is apart: ``by_step.to_dict()``.
         """
-        k, names = self.num_particles, [f"elbo_{self.num_particles}", f"iwae_{self.num_particles}"]
+        k = self.num_particles
+        filters = {name: name.lower().replace("-", "_").replace(" ", "_") for name in self.filtered}
+        names = [f"elbo_{k}", f"iwae_{k}", *filters.values()]
         figures: dict[str, float] = {
             names[0]: self.elbo,
             names[1]: self.iwae,
@@ -227,6 +237,7 @@ class Evaluation:
             "num_sequences": len(self.lengths),
             "num_frames": self.num_frames,
         }
+        figures |= {key: self.bound(name) for name, key in filters.items()}
         others = {"mean_over_sequences": self.mean_over_sequences, "bits_per_dim": self.bits_per_dim}
         for what, found in others.items():
             figures |= {f"{n}_{what}": v for n, v in zip(names, found.values(), strict=False)}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import torch
-from pyro.infer import ELBO
 from torch import Tensor
 
 from ..core import SequenceVAE
-from ..core.checks import check_count
 from ..core.filtering import Filtered, particle_filter
 from ..core.resampling import Resampling, multinomial, systematic
+from .objective import Objective
 
 __all__ = ["FIVO", "ParticlesDied"]
 
@@ -32,7 +30,7 @@ class ParticlesDied(FloatingPointError):
         self.sequence, self.step = sequence, step
 
 
-class FIVO(ELBO):
+class FIVO(Objective):
     r"""The filtering variational objective with N particles: minus :math:`E \log \hat p_N(x)`.
 
     .. math::
@@ -74,7 +72,7 @@ class FIVO(ELBO):
 
     def __init__(self, num_particles: int = 16, *, resampling: Resampling = systematic, threshold: float = 0.5,
                  resampling_gradient: bool = False, bootstrap: bool = False) -> None:
-        check_count("FIVO: num_particles", num_particles)
+        super().__init__(num_particles)
         if not callable(resampling):
             raise TypeError(f"FIVO: resampling must be rv.infer.systematic, rv.infer.multinomial or a function of "
                             f"(log_weights, uniform), got {resampling!r}.")
@@ -83,7 +81,6 @@ class FIVO(ELBO):
         if resampling_gradient and resampling is not multinomial:
             raise ValueError("FIVO: resampling_gradient is the score function of independent draws: give "
                              "resampling=rv.infer.multinomial too.")
-        super().__init__(num_particles=num_particles, vectorize_particles=True, max_plate_nesting=1)
         self.resampling, self.threshold, self.resampling_gradient = resampling, threshold, resampling_gradient
         self.bootstrap = bootstrap
 
@@ -107,25 +104,13 @@ class FIVO(ELBO):
                                threshold=self.threshold, resampling_gradient=self.resampling_gradient,
                                bootstrap=self.bootstrap, **known)
 
-    @torch.no_grad()
-    def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *batch: Any, **known: Any) -> float:
-        """Minus the estimate, summed over the sequences."""
-        return self.differentiable_loss(model, guide, *batch, **known).item()
-
     def differentiable_loss(self, model: Callable[..., Any], guide: Callable[..., Any], *batch: Any,
                             **known: Any) -> Tensor:
-        """The same as a tensor whose gradient is the objective's."""
+        """Minus the estimate, summed over the sequences, as a tensor whose gradient is the objective's."""
         found = self.run(_owner(model, guide), *batch, **known)
         _check_alive(found, self.num_particles)
-        estimate = found.log_evidence.sum() + found.shared
+        estimate = found.log_evidence.sum() + found.shared + found.auxiliary
         return -(estimate + (found.score - found.score.detach()).sum())
-
-    def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *batch: Any, **known: Any) -> float:
-        """The loss; gradients are added to the parameters."""
-        loss = self.differentiable_loss(model, guide, *batch, **known)
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
 
 
 def _owner(model: Any, guide: Any) -> SequenceVAE:

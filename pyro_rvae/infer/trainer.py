@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +25,7 @@ from .arguments import Settings
 from .batches import checked, frames_of, moved
 from .callbacks import Callback, Checkpoint
 from .elbo import is_analytic
+from .fivo import ParticlesDied
 from .guard import Guard, TrainingDiverged, culprit
 from .history import History, Row
 from .interrupt import Interrupts, farewell
@@ -167,9 +169,11 @@ class Trainer:
         self._before = torch.get_rng_state() if self.guard.eager else None
         with checked(self.data, trust=self.epoch > 0):
             with self.fabric.no_backward_sync(self.module, enabled=self.world > 1 and not last):
-                loss = self.accounts.loss(self.module, batch, weight)
-                self.fabric.backward(loss * share)
-            loss, norm = loss.detach(), loss.new_zeros(())
+                found = self._loss(batch, weight)
+                if found is not None:
+                    self.fabric.backward(found * share)
+            loss = torch.zeros((), device=self.device) if found is None else found.detach()
+            norm = loss.new_zeros(())
             if last:
                 self.turns.drop(self.step)
                 norm = self._clip()
@@ -177,7 +181,20 @@ class Trainer:
             bad = self.guard.watch((self.epoch, self.batch + number, self.step + 1), loss, norm)
             if bad is not None:
                 self._diverged(bad)
-            self.accounts.add(loss, weight, batch, frames, share)
+            if found is not None:
+                self.accounts.add(loss, weight, batch, frames, share)
+
+    def _loss(self, batch: Batch, weight: float) -> Tensor | None:
+        """The loss of a batch; None for one of which a sequence lost all its particles: it is skipped, and said so."""
+        try:
+            return self.accounts.loss(self.module, batch, weight)
+        except ParticlesDied as error:
+            if self.world > 1:  # the other processes wait for this one's gradient
+                raise
+            number = error.sequence if batch.index is None else int(batch.index[error.sequence])
+            warnings.warn(f"fit: step {self.step + 1} skips a batch, since sequence {number} of the training data lost "
+                          f"all its particles. {error}", RuntimeWarning, stacklevel=2)
+            return None
 
     def _kl_weight(self, step: int) -> float:
         weight = float(self.settings.kl_weight(step))

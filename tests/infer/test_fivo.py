@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -150,3 +151,23 @@ def test_particles_that_all_die_are_named() -> None:
     with pytest.raises(ParticlesDied, match="all 4 particles of sequence 1 .* at step 2") as caught:
         rv.FIVO(4).loss(model.model, model.guide, x)
     assert (caught.value.sequence, caught.value.step) == (1, 2)
+
+
+def test_fit_survives_a_batch_whose_particles_die_and_says_so() -> None:
+    torch.manual_seed(0)
+    x = 0.1 * torch.randn(8, 5, 1)
+    x[3, 2] = 1e3  # no particle comes near
+    data = rv.data.SequenceDataset(x.flatten(0, 1), torch.full((8,), 5))
+    model = BoundedTilt()
+    start = model.shift.item()
+    with pytest.warns(RuntimeWarning, match="step . skips a batch, since sequence 3 of the training data lost all"):
+        history = rv.fit(model, data, epochs=2, batch_size=2, elbo=rv.FIVO(64), progress=False, lr=1e-2)
+    assert model.shift.item() != start and math.isfinite(model.shift.item())
+    assert history["step"][-1] == 8
+
+
+class BoundedTilt(Tilted):
+    """The same with a guide that learns."""
+
+    def emission(self, z: Tensor) -> Any:
+        return dist.Uniform(z - 3, z + 3, validate_args=False).to_event(1)
