@@ -102,7 +102,7 @@ def measure(name: str, data: Any, options: argparse.Namespace) -> dict[str, Any]
             "memory": float(history["memory"].max()), "machine": machine(), "particles": PARTICLES}
     if exact:
         return line
-    use = rv.latent_use(model, held_out, num_particles=DRAWS)
+    use = rv.collapse_report(model, held_out, num_particles=DRAWS)
     return {**line, "iwae": found.iwae, "kl": found.kl * held_out.num_frames / len(held_out),
             "active": use.active_units, "units": use.num_units, "shuffling": use.shuffling_cost,
             "information": information(model, held_out)}
