@@ -11,10 +11,12 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor, nn
 
-from .core import SequenceVAE, explicit, given_noise
+from .core import SequenceVAE, explicit, given_noise, weighted_auxiliaries
 from .core.contexts import forked, unregistered
+from .core.filtered import Unfiltered
+from .core.filtering import particle_filter
 from .core.traces import in_batch, is_point, sites
-from .nn import WordDropout
+from .nn import FrameDropout, WordDropout
 
 __all__ = ["check_model"]
 
@@ -24,7 +26,8 @@ def check_model(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, co
     """Raise a ``ValueError`` that names the law, the size of the difference and its usual cause, if one is broken.
 
     The laws: model and guide have the same latents; both readings of the loop (one Pyro site a step, and all steps
-    at once) give the same density and gradients on the same noise; every parameter gets a finite gradient; what
+    at once) give the same density and gradients on the same noise, and so does one particle, where the model can be
+    read by particles (:class:`~pyro_rvae.FIVO`); every parameter gets a finite gradient; what
     stands in the padding never matters; one frame and one sequence are enough; and the model generates. Dropout is
     off meanwhile; the model, the parameter store and the random state are left as they are. In float64 (``model.
     double()``) differences are held below 1e-8, in float32 below 1e-3.
@@ -50,6 +53,7 @@ def check_model(model: SequenceVAE, x: Tensor, mask: Tensor | None = None, *, co
             _forms_agree(model, batch.cut(slice(0, 1)), "one sequence")
             _forms_agree(model, batch.cut(slice(None), 1), "one frame")
             _padding_never_matters(model, batch)
+            _one_particle_agrees(model, batch)
         _generates(model, batch)
 
 
@@ -96,7 +100,7 @@ def _without_dropout(model: SequenceVAE) -> SequenceVAE:
     for module in twin.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        elif isinstance(module, WordDropout) and module.p < 1.0:
+        elif isinstance(module, WordDropout | FrameDropout) and module.p < 1.0:
             module.p = 0.0
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0
@@ -191,6 +195,28 @@ def _forms_agree(model: SequenceVAE, batch: _Batch, size: str = "the batch") -> 
         if off > _tolerance(batch.x if a is None else a):
             raise _broken(law, f"on {size}, {what} differs by {off:.2g} (relative) between the vectorised and the "
                           "explicit form", cause)
+
+
+def _one_particle_agrees(model: SequenceVAE, batch: _Batch) -> None:
+    """Read by one particle, the model has the same weights on the same noise."""
+    law = "one particle agrees"
+    cause = "a Python variable that the loop carries from one step to the next (use t.prev and t.carry)"
+    if not _reparametrised(model, batch):
+        return
+    try:
+        with given_noise(0), torch.no_grad(), weighted_auxiliaries(0.0):
+            arguments: dict[str, Any] = {"num_particles": 1, **batch.known}
+            found = particle_filter(model, batch.x, batch.mask, **arguments)
+    except Unfiltered:
+        return
+    except Exception as error:
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise _broken(law, f"the particle reading raised {type(error).__name__}: {text}", cause) from error
+    with torch.no_grad(), weighted_auxiliaries(0.0):
+        off = _difference(found.log_evidence, _weights(model, batch)[1])
+    if off > _tolerance(batch.x if batch.x.is_floating_point() else found.log_evidence):
+        raise _broken(law, f"log p(x, z) - log q(z | x) differs by {off:.2g} (relative) between one particle and the "
+                      "other readings", cause)
 
 
 def _results(model: SequenceVAE, batch: _Batch, stepwise: bool) -> dict[str, Tensor | None]:

@@ -13,7 +13,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from .coroutine import Coroutine, wait
-from .filtered import Filtered
+from .filtered import Filtered, Unfiltered
 from .noise import noise_source
 from .particles import ParticleStep
 from .reordering import take
@@ -83,7 +83,7 @@ class FilterRun:
                 self._advance(t)
             for coroutine in both:
                 if coroutine.resume() is not None:
-                    raise ValueError(f"{self.name} loops over time again after the loop that samples x: particles that "
+                    raise Unfiltered(f"{self.name} loops over time again after the loop that samples x: particles that "
                                      "were resampled can't be drawn on. Use RenyiELBO, or one loop.")
         finally:
             for coroutine in both:
@@ -103,14 +103,14 @@ class FilterRun:
             wanted = program.resume(False)
         self.names = (wanted or set()) - {"x"}
         if not self.names:
-            raise ValueError(f"{self.name} draws no latent in the loop that samples x, so there is nothing to resample "
+            raise Unfiltered(f"{self.name} draws no latent in the loop that samples x, so there is nothing to resample "
                              "between its steps: use RenyiELBO(alpha=0, num_particles=K), the importance-weighted "
                              "bound.")
         if guide is not None:
             while asked is not None and not asked & self.names:
                 asked = guide.resume(False)
             if asked != self.names:
-                raise ValueError(f"the particle reading needs a guide that draws {sorted(self.names)}, the latents of "
+                raise Unfiltered(f"the particle reading needs a guide that draws {sorted(self.names)}, the latents of "
                                  f"the loop that samples x, in one loop; that of {self.name} draws "
                                  f"{sorted(asked or ()) or 'none of them'} there.")
             guide.resume(True)
@@ -204,7 +204,7 @@ class FilterRun:
         check_latents(self.name, guides, latents)
         late = [name for name, site in latents.items() if site["value"] is not guides[name]["value"]]
         if late:
-            raise ValueError(f"{self.name}: the model needs {late} before its guide has drawn it; in the particle "
+            raise Unfiltered(f"{self.name}: the model needs {late} before its guide has drawn it; in the particle "
                              "reading both go forward together, so the guide draws them before its loop over time.")
 
     def _result(self, shared: Tensor) -> Filtered:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Filtered"]
+__all__ = ["Filtered", "Unfiltered"]
+
+
+class Unfiltered(ValueError):
+    """The particle reading does not take a model: its message says why, and what to use instead."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

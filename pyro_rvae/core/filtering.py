@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .checks import check_count
 from .filter_run import FilterRun
-from .filtered import Filtered
+from .filtered import Filtered, Unfiltered
 from .particles import reading
 from .resampling import Resampling, systematic
 
@@ -41,7 +41,8 @@ def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_pa
 
     Raises:
         TypeError: ``model`` is no SequenceVAE: a filter runs the bodies of both programs side by side.
-        ValueError: no latent in the loop that samples x, or a guide that does not draw those latents in one loop.
+        Unfiltered: (a ValueError) no latent in the loop that samples x, or a guide that does not draw those latents in
+            one loop.
 
     Source: Doucet & Johansen (2009), "A tutorial on particle filtering and smoothing"; Maddison et al. (2017),
     arXiv:1705.09279, algorithm 1.
@@ -51,7 +52,7 @@ def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_pa
         raise TypeError(f"a particle filter runs the bodies of a SequenceVAE side by side, and {type(model).__name__} "
                         "has none: use the importance-weighted bound.")
     if model.static:
-        raise ValueError(f"{type(model).__name__} is static: it has no steps between which particles could be "
+        raise Unfiltered(f"{type(model).__name__} is static: it has no steps between which particles could be "
                          "resampled. Use RenyiELBO(alpha=0, num_particles=K), the importance-weighted bound.")
     run = FilterRun(num_particles, mask, resampling, threshold, resampling_gradient)
     with reading(run):

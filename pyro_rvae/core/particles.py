@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .emit import check_law
+from .filtered import Unfiltered
 from .handlers import Site
 from .noise import noise_source, rsample_from
 from .reordering import holds, leaves, mapped, take
@@ -196,7 +197,7 @@ class ParticleStep(Rollout):
     def refuse_bound(self, causal: Any, name: str) -> None:
         """A recurrence that holds values of the particles in itself can't be reordered."""
         if self.t == 0 and any(holds(part, self.steps.batch_shape) for part in (causal, *vars(causal).values())):
-            raise ValueError(f"carry({name!r}): {type(causal).__name__} holds values that differ between particles, "
+            raise Unfiltered(f"carry({name!r}): {type(causal).__name__} holds values that differ between particles, "
                              "made before the loop, so it can't follow them when they are resampled. Hand them to the "
                              "loop with t.at or t.hold; or use another bound, such as RenyiELBO.")
 
