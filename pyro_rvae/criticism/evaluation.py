@@ -52,6 +52,9 @@ class Evaluation:
         by_step: the ELBO's parts by sequence and step (:class:`StepCosts`); None where nothing has
             steps: of static data, or of a user's own pair whose sites are whole paths.
         elements: ``(N,)``, elements of x of each sequence that are scored: those that aren't missing.
+        likelihoods: ``(N,)`` of each observed site (x; the labels y of a ``Supervised``): its part of
+            ``reconstructions``, which is their sum.
+        includes: what is observed beside x, in words: every cost but those of ``floors`` includes it.
     """
 
     log_weights: Array
@@ -66,6 +69,8 @@ class Evaluation:
     point: bool = False
     by_step: StepCosts | None = None
     elements: NDArray[np.int64] | None = None
+    likelihoods: dict[str, Array] = field(default_factory=dict)
+    includes: str = ""
 
     @property
     def num_particles(self) -> int:
@@ -140,12 +145,12 @@ class Evaluation:
 
     @property
     def bits_per_dim(self) -> dict[str, float]:
-        """The bounds, under their printed names, in bits per element of x that is scored (base-2 logarithm).
+        r"""The bounds, under their printed names, in bits per element of x that is scored (base-2 logarithm).
 
         Of real data it depends on their units, and a density above 1 costs fewer than 0 bits. Empty if ``elements``
-        isn't known.
+        isn't known, or more than x is observed: no part of IWAE, a bound on :math:`\log p(x, y)`, is that of x.
         """
-        if self.elements is None or not self.elements.sum():
+        if self.elements is None or not self.elements.sum() or self.likelihoods.keys() - {"x"}:
             return {}
         scale = self.num_frames / (self.elements.sum() * math.log(2))
         return {name: float(cost * scale) for name, cost in self.bounds.items()}
@@ -234,7 +239,10 @@ class Evaluation:
             low, high = self.interval(used)
             figures |= {} if math.isnan(low) else {f"{name}_low_95": low, f"{name}_high_95": high}
         figures |= {f"{name}_floor": cost for name, cost in self.floors.items()}
-        figures |= {f"elbo_{k}_below_{name}": cost - self.elbo for name, cost in self.floors.items()}
+        if not self.includes:  # floors are of x alone
+            figures |= {f"elbo_{k}_below_{name}": cost - self.elbo for name, cost in self.floors.items()}
+        figures |= {f"reconstruction_of_{name}_{k}": float(cost.sum() / self.num_frames)
+                    for name, cost in self.likelihoods.items() if self.includes}
         return figures | ({"shared_kl": self.shared_kl} if self.shared_kl else {})
 
     def __repr__(self) -> str:
