@@ -91,6 +91,13 @@ def check_metrics(metrics: dict[str, Any], out: str) -> None:
     assert metrics["iwae_3"] <= metrics["elbo"]
     assert metrics["below_floors"]["markov"] == pytest.approx(metrics["floors"]["markov"] - metrics["elbo"])
     assert set(metrics["floors"]) == {"independent", "markov"}
+    assert metrics["bits_per_dim"]["elbo"] == pytest.approx(metrics["elbo"] / (88 * np.log(2)))
+    low, high = metrics["intervals_95"]["iwae_3"]
+    assert f"{low:.3f} to {high:.3f}" in out and low < metrics["iwae_3"] < high
+    assert set(metrics["mean_over_sequences"]) == set(metrics["bits_per_dim"]) == {"elbo", "iwae_3"}
+    for row in ("ELBO (3 particles)", "reconstruction (3 particles)", "KL (3 particles)", "IWAE-3"):
+        assert out.count(f"  {row} ") == 1, "with their number of particles, in one table"
+    assert re.search(r"\n +nats/frame +95% interval( +by sequence)? +bits/dim\n", out)
     assert set(metrics["latents_used"]) == {"below_markov", "kl", "shuffling_cost"}
     assert metrics["training"]["epochs"] == 2 and metrics["training"]["valid_elbo"] > 0
     for figure in (metrics["elbo"], metrics["iwae_3"], metrics["kl"], *metrics["floors"].values(),

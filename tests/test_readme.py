@@ -16,7 +16,9 @@ def test_readme_blocks(capsys: pytest.CaptureFixture[str], tmp_path: Path, monke
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
     assert len(blocks) >= 3
     small = {"range(20)": "range(1)", "num=20": "num=2", "num_draws=20": "num_draws=2",
-             "data.test)": "data.test, num_particles=2)"}
+             "rv.evaluate(model, data.test)": "rv.evaluate(model, data.test, num_particles=2)",
+             "rv.collapse_report(model, data.test)": "rv.collapse_report(model, data.test, num_particles=2)",
+             "two_sample(model, data.test)": "two_sample(model, data.test, num=10, permutations=9)"}
     code = "\n".join(blocks)
     for written, run in small.items():
         assert written in code

@@ -170,6 +170,26 @@ def test_long_sequences_are_cut_with_all_that_belongs_to_them() -> None:
     assert shortened(data, 7) is data
 
 
+def test_what_follows_a_given_half_is_checked_too(page: Path, runs: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    inside = text[text.index('<section id="free-running"'): text.index('<section id="one-step"')]
+    assert "When the first half of each sequence is given" in inside and inside.count("<td>silence</td>") == 2
+    assert "Of the first 3 of 12 sequences: the model has seen the first half of each" in inside
+    assert re.search(r'<a href="#free-running">With half of each sequence given: (none|\d) of 6 statistics', text)
+    assert "first half" not in (runs / "point.html").read_text(encoding="utf-8")
+
+
+def test_the_latent_in_training_is_shown_where_it_was_watched(page: Path, runs: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert (runs / "music" / "collapse.csv").is_file() and text.count("The latent in training") == 1
+    assert re.search(r'alt="After epoch 2: KL \d\.\d+ nats per frame, \d of 2 units active', text)
+    torch.set_default_dtype(torch.float32)
+    shutil.copytree(runs / "music", tmp_path / "unwatched")
+    (tmp_path / "unwatched" / "collapse.csv").unlink()
+    assert main(["report", str(tmp_path / "unwatched"), *FAST]) == 0
+    assert "The latent in training" not in (tmp_path / "unwatched" / "report.html").read_text(encoding="utf-8")
+
+
 def test_one_step_forecasts_are_no_path(page: Path) -> None:
     """Statistics that look from frame to frame would differ for a perfect model too: they are left out."""
     x = [np.random.default_rng(0).random((9, 88)) < 0.1]
@@ -188,8 +208,12 @@ page.onload = () => {{
   const inside = page.contentDocument;
   const wide = [...inside.querySelectorAll("main *")].filter(e => !e.closest(".box, pre") &&
     e.getBoundingClientRect().right > page.contentWindow.innerWidth).map(e => e.tagName);
+  const boxes = [...inside.querySelectorAll(".box:has(table)")];
+  const cut = boxes.filter(e => e.scrollWidth > e.clientWidth);
+  const silent = cut.filter(e => !page.contentWindow.getComputedStyle(e).backgroundAttachment.includes("local"));
   const broken = [...inside.images].filter(e => !e.naturalWidth).length;
-  const answer = [page.contentWindow.innerWidth, inside.documentElement.scrollWidth, wide.length, broken];
+  const answer = [page.contentWindow.innerWidth, inside.documentElement.scrollWidth, wide.length, broken, cut.length,
+    silent.length];
   document.body.innerHTML = `<p id="answer">${{answer.join(" ")}}</p>`;
 }};
 </script></body>"""
@@ -208,11 +232,12 @@ def test_nothing_sticks_out_of_the_window(width: int, page: Path, tmp_path: Path
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=escape(page.read_text(encoding="utf-8"))), encoding="utf-8")
     out = browse(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", probe.as_uri())
-    answer = re.search(r'id="answer">(\d+) (\d+) (\d+) (\d+)<', out)
+    answer = re.search(r'id="answer">(\d+) (\d+) (\d+) (\d+) (\d+) (\d+)<', out)
     assert answer, out[:500]
-    inner, scroll, wide, broken = map(int, answer.groups())
+    inner, scroll, wide, broken, cut, silent = map(int, answer.groups())
     assert inner == width and scroll == width, "no scrolling sideways"
     assert wide == 0 and broken == 0
+    assert (cut > 0) == (width == 390) and silent == 0, "a shade tells that a table goes on"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")

@@ -10,11 +10,12 @@ import pytest
 from nbclient import NotebookClient
 
 TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.ipynb"))
-SMALL = {r"^epochs = \d+": "epochs = 1", r"^particles = \d+": "particles = 2", r"^replicates = \d+": "replicates = 2"}
+SMALL = {r"^epochs = \d+": "epochs = 1", r"^particles = \d+": "particles = 2", r"^replicates = \d+": "replicates = 2",
+         r"^simulations = \d+": "simulations = 20"}
 
 
 def test_there_are_tutorials() -> None:
-    assert {path.stem for path in TUTORIALS} >= {"01_first_model", "02_your_own_prior"}
+    assert {path.stem for path in TUTORIALS} >= {"01_first_model", "02_your_own_prior", "03_is_it_any_good"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -12,7 +12,7 @@ from ..criticism import PredictiveCheck, predictive_check, sbc, two_sample
 from ..criticism.replicates import observed_sequences
 from ..criticism.statistics import Statistic, statistics_for
 from ..criticism.two_sample import LEAST
-from .html import Finding, Section, heading, note, picture, table
+from .html import Finding, Section, heading, note, picture, table, text
 from .sections import NO_LATENT
 from .subject import NotApplicable, Subject
 
@@ -38,6 +38,21 @@ def free_running(subject: Subject, section: Section) -> None:
     section.blocks.append(_table_of_checks(check, pit=True))
     section.blocks.append(note("Last column: leave-one-out PIT, whether the data's own statistics are spread among the "
                                f"replications of their {subject.what} as they should be (Kolmogorov-Smirnov)."))
+    if not subject.static and int(subject.few.lengths.max()) > 1:
+        _behind_half(subject, section)
+
+
+def _behind_half(subject: Subject, section: Section) -> None:
+    """The same of what the model makes when it has seen the beginning."""
+    check = subject.behind_half
+    wrong = _extreme(check)
+    said = _said(check, wrong)
+    section.blocks.append(heading("When the first half of each sequence is given"))
+    section.blocks.append(text(f"Of {subject.few_words}: the model has seen the first half of each, and goes on by "
+                               f"itself; only what follows is compared. {said}"))
+    section.blocks.append(_table_of_checks(check, pit=True))
+    section.findings.append(Finding(f"With half of each sequence given: {said[0].lower()}{said[1:].rstrip('.')}",
+                                    not wrong))
 
 
 def _extreme(check: PredictiveCheck) -> list[str]:

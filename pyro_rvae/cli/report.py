@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..core import SequenceVAE
 from ..criticism import CollapseReport, Evaluation, collapse_report, evaluate
-from ..criticism.tables import FLOORS, beside
+from ..criticism.tables import bounds_table, count
+from ..criticism.verdict import active
 from ..data import SequenceDataset
 from ..data.atomic import atomic
 from ..plots.music import KEYS, is_music
@@ -25,13 +26,20 @@ def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -
     """The figures of a model on a data set, for JSON and as a table."""
     bounds = evaluate(model, data, num_particles=num_particles, seed=seed, train=train)
     use = collapse_report(model, data, seed=seed)
-    found = {"below_markov": bounds.floors.get("markov", bounds.floors.get("independent", np.nan)) - bounds.elbo,
-             "kl": bounds.kl, "shuffling_cost": use.shuffling_cost}
+    below = {} if bounds.includes else {name: cost - bounds.elbo for name, cost in bounds.floors.items()}  # of x alone
+    found = {"below_markov": below.get("markov", below.get("independent", np.nan)), "kl": bounds.kl,
+             "shuffling_cost": use.shuffling_cost}
+    names = ["elbo", f"iwae_{num_particles}"]
     figures = {
         "elbo": bounds.elbo, f"iwae_{num_particles}": bounds.iwae, "reconstruction": bounds.reconstruction,
         "kl": bounds.kl, "is_bound": not bounds.point, "errors": bounds.errors, "num_particles": num_particles,
         "num_sequences": len(bounds.lengths), "num_frames": bounds.num_frames, "unit": f"nats per {bounds.unit}",
-        "floors": bounds.floors, "below_floors": {name: cost - bounds.elbo for name, cost in bounds.floors.items()},
+        "intervals_95": dict(zip(names, map(bounds.interval, bounds.printed.values()), strict=False)),
+        "mean_over_sequences": dict(zip(names, bounds.mean_over_sequences.values(), strict=False)),
+        "bits_per_dim": dict(zip(names, bounds.bits_per_dim.values(), strict=False)),
+        "includes": bounds.includes,
+        "reconstructions": {name: float(cost.sum() / bounds.num_frames) for name, cost in bounds.likelihoods.items()},
+        "floors": bounds.floors, "below_floors": below,
         "latents": use.to_dict(),
         "latents_used": {name: {"found": value, "wanted": WANTED[name], "reached": bool(value > WANTED[name])}
                          for name, value in found.items()},
@@ -40,28 +48,19 @@ def judge(model: Any, data: Any, train: Any, *, num_particles: int, seed: int) -
 
 
 def table(bounds: Evaluation, use: CollapseReport) -> str:
-    """Bounds, floors and what the latents are worth, one a line."""
-    k = bounds.num_particles
-    stated = [*bounds.bounds.items()] if bounds.point else [("ELBO", bounds.elbo), (f"IWAE-{k}", bounds.iwae)]
-    rows = [*stated, ("reconstruction", bounds.reconstruction), ("KL", bounds.kl)]
-    lines = [f"  {label:26}{value:9.3f}" for label, value in rows]
-    lines += [f"  {FLOORS[name] + ' floor':26}{cost:9.3f}"
-              + f"  the ELBO is {beside(cost, bounds.elbo)} it" * (not bounds.point)
-              for name, cost in bounds.floors.items()]
-    lines.append(f"  {'shuffled latents cost':26}{_verdict(use.shuffling_cost, bounds.unit)}")
-    lines.append(f"  {'active latent units':26}{f'{use.active_units} of {use.num_units}':>9}")
-    what = ("sequence" if bounds.unit == "frame" else "item") + "s" * (len(bounds.lengths) != 1)
-    units = " (of the transformed data)" if bounds.transformed else ""
-    head = f"{len(bounds.lengths):,} {what}" + (f", {bounds.num_frames:,} frames" if bounds.unit == "frame" else "")
-    return "\n".join([f"{bounds.name} on {head}; nats per {bounds.unit}{units}, lower is better", *lines])
+    """The table of the evaluation, and below it what the latents are worth."""
+    _, units, meaning = active(use)
+    return bounds_table(bounds, [_shuffled(use, count(use.num_particles, "draw")),
+                                 ("active latent units", units, meaning)])
 
 
-def _verdict(cost: float, unit: str) -> str:
-    one = "sequence" if unit == "frame" else "item"
-    if not np.isfinite(cost):  # there is no other to take latents from
-        return f"{'-':>9}  not measurable with one {one}"
-    used = "will not do: they are used" if cost > WANTED["shuffling_cost"] else "do as well: they are hardly used"
-    return f"{cost:+9.3f}  another {one}'s latents {used}"
+def _shuffled(use: CollapseReport, draws: str) -> tuple[str, str, str]:
+    one, label = "sequence" if use.unit == "frame" else "item", f"shuffled latents cost ({draws})"
+    if not np.isfinite(use.shuffling_cost):  # there is no other to take latents from
+        return label, "-", f"not measurable with one {one}"
+    used = "will not do: they are used" if use.shuffling_cost > WANTED["shuffling_cost"] else \
+        "do as well: they are hardly used"
+    return label, f"{use.shuffling_cost:+.3f}", f"another {one}'s latents {used}"
 
 
 def sample_length(train: Any) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from ..criticism.tables import count
 from ..data.atomic import atomic
 from ..tasks.store import CONFIG, read_config
 from . import checks, sections
@@ -78,7 +79,8 @@ def _fill(subject: Subject, section: Section, fill: Fill) -> str:
 def _under(subject: Subject) -> str:
     """The line under the title."""
     data, settings = subject.data, subject.settings
-    held = f"{len(data):,} {subject.what}s" + ("" if subject.static else f", {data.num_frames:,} frames")
+    held = count(len(data), subject.what, f"{len(data):,}")
+    held += "" if subject.static else f", {count(data.num_frames, 'frame', f'{data.num_frames:,}')}"
     of = settings.data if settings.data is not None else subject.trained.data
     weights = sum(p.numel() for p in subject.model.parameters())
     return f"{weights:,} weights, judged on the {settings.split} split of {Path(of).name}: {held}. " \
@@ -114,14 +116,17 @@ def _again(subject: Subject, took: list[tuple[str, float]], total: float) -> Sec
 
 
 def _amounts(subject: Subject) -> list[list[str]]:
-    settings, whole = subject.settings, f"all {len(subject.data):,} {subject.what}s"
-    rows = [["bounds", f"{whole}, {settings.num_particles} particles (--num_particles)"],
+    settings, number = subject.settings, len(subject.data)
+    whole = f"all {count(number, subject.what, f'{number:,}')}"
+    rows = [["bounds", f"{whole}, {count(settings.num_particles)} (--num_particles)"],
             ["use of the latent", f"{whole}, 10 draws"],
-            ["free-running check", f"{whole}, {settings.replicates} replications (--replicates)"],
+            ["free-running check", f"{whole}, {count(settings.replicates, 'replication')} (--replicates)"],
             ["simulation-based calibration", f"{settings.simulations} simulations (--simulations), 49 draws"]]
     if not subject.static:
-        words = f"{subject.few_words} (--sequences), {settings.draws} draws of each frame (--draws)"
+        words = f"{subject.few_words} (--sequences), {count(settings.draws, 'draw')} of each frame (--draws)"
         rows.append(["one-step forecasts", words])
+        words = f"{subject.few_words}, {count(settings.replicates, 'replication')}"
+        rows.append(["check behind the first half", words])
     return rows
 
 

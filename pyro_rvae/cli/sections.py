@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import plots
 from ..criticism import floors
+from ..criticism.tables import count
 from ..criticism.verdict import rows as collapse_rows
 from ..plots.music import is_music
 from ..plots.style import title_of
@@ -37,8 +38,8 @@ def training(subject: Subject, section: Section) -> None:
     section.run = f"Lowest {which} cost {cost:.3f}, after epoch {best.epoch} of {last.epoch}" + \
         ("; it was still falling: more epochs may help." if late else ".")
     section.blocks.append(picture(plots.history_plot(history, floors=floors(subject.train, subject.valid), unit=unit)))
-    section.blocks.append(note(f"{last.epoch} epochs, {last.step:,} steps, {history['seconds'].sum():,.0f} s. Every "
-                               "epoch is in history.csv."))
+    section.blocks.append(note(f"{count(last.epoch, 'epoch')}, {last.step:,} steps, {history['seconds'].sum():,.0f} "
+                               "s. Every epoch is in history.csv."))
 
 
 def bounds(subject: Subject, section: Section) -> None:
@@ -69,7 +70,9 @@ def _beside_floors(subject: Subject, section: Section, name: str, cost: float) -
     found, unit = subject.evaluation, subject.unit
     low, high = found.interval(1)
     section.run = f"{name} {cost:.3f}, IWAE-{found.num_particles} {found.iwae:.3f} nats per {unit}."
-    if found.floors:
+    if found.includes:
+        section.run += f" It includes {found.includes}; the floors are of x alone."
+    elif found.floors:
         floor, least = min(found.floors.items(), key=lambda item: item[1])
         below = "below" if cost < least else "above"
         section.run += f" The ELBO is {abs(least - cost):.3f} {below} the {floor_name(floor)}."
@@ -88,10 +91,11 @@ def _table_of_bounds(subject: Subject) -> str:
         interval = "" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
         per_dim = f"{bits[name]:.4f}" if name in bits else ""
         lines.append([name, f"{cost:.3f}", interval, f"{own[name]:.3f}", per_dim, ""])
-    draws = "1 particle" if k == 1 else f"{k} particles"
+    draws = count(k)
     lines += [[f"{name} ({draws})", f"{cost:.3f}", "", "", "", ""] for name, cost in
               (("reconstruction", found.reconstruction), ("KL", found.kl))]
-    lines += [[floor_name(name), f"{cost:.3f}", "", "", "", "" if found.point else f"{cost - found.elbo:+.3f}"]
+    alone = found.point or found.includes
+    lines += [[floor_name(name), f"{cost:.3f}", "", "", "", "" if alone else f"{cost - found.elbo:+.3f}"]
               for name, cost in found.floors.items()]
     head = ["", f"nats per {subject.unit}", "95% interval", f"mean of {subject.what}s", "bits/dim", "floor less ELBO"]
     return table(lines, head)
@@ -111,6 +115,11 @@ def latents(subject: Subject, section: Section) -> None:
     section.findings.append(Finding(section.run.rstrip("."), not unused))
     section.blocks.append(picture(plots.collapse_plot(found)))
     section.blocks.append(table(collapse_rows(found), ["", f"nats per {subject.unit}", ""]))
+    if subject.monitor:
+        section.blocks.append(heading("The latent in training"))
+        section.blocks.append(picture(plots.monitor_plot(subject.monitor, unit=subject.unit), "Looks at a few "
+                                      f"validation {subject.what}s while the model was trained; all of it is in "
+                                      "collapse.csv."))
 
 
 def latent_map(subject: Subject, section: Section) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,13 @@ from ..criticism import (
     Replicates,
     collapse_report,
     evaluate,
+    from_prefix,
     one_step,
     predictive_check,
     predictive_scores,
 )
+from ..criticism.monitor import CollapseRow, read_rows
+from ..criticism.tables import count
 from ..infer import History
 from .report import draw_samples
 from .rundir import RunDirectory
@@ -86,7 +89,7 @@ class Subject:
         """What ``few`` holds, in words."""
         number = len(self.few)
         words = f"the first {number} of {len(self.data):,} {self.what}s" if number < len(self.data) else \
-            f"all {number} {self.what}s"
+            f"all {count(number, self.what)}"
         if not self.static and int(self.data.lengths[:number].max()) > LONGEST:
             words += f", their first {LONGEST} frames"
         return words
@@ -113,6 +116,18 @@ class Subject:
     @cached_property
     def free_running(self) -> PredictiveCheck:
         return predictive_check(self.model, self.data, num=self.settings.replicates, seed=self.settings.seed)
+
+    @cached_property
+    def behind_half(self) -> PredictiveCheck:
+        """Of ``few``: the first half of each sequence is given, and what follows is checked."""
+        return predictive_check(self.model, self.few, num=self.settings.replicates, seed=self.settings.seed,
+                                draw=partial(from_prefix, prefix=0.5))
+
+    @cached_property
+    def monitor(self) -> list[CollapseRow]:
+        """What the training's monitor of the latents found, epoch by epoch; nothing if there was none."""
+        path = self.run.path / "collapse.csv"
+        return read_rows(path) if path.is_file() else []
 
     @cached_property
     def forecasts(self) -> Replicates:

@@ -9,17 +9,47 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 
-__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "is_weightless", "replayed", "sites"]
+__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "is_weightless", "replayed", "sites",
+           "traced"]
+
+OURS = __name__.partition(".")[0]
+
+
+def traced(program: Any, *args: Any, **kwargs: Any) -> Trace:
+    """The trace of a program. Of an error that this library raises within it, the sentence without Pyro's tail.
+
+    Pyro ends what is raised in a trace by a table of all sites' shapes. It helps where shapes don't fit (an error of
+    torch, Pyro or the user's own code keeps it), and buries a sentence that says what to do.
+    """
+    try:
+        return poutine.trace(program).get_trace(*args, **kwargs)
+    except (ValueError, RuntimeError) as error:
+        said = _said(error)
+        if said is error:
+            raise
+    raise said
+
+
+def _said(error: Exception) -> Exception:
+    """What was raised first, if it was raised here."""
+    first = error
+    while isinstance(first.__cause__, Exception) and str(first).startswith(f"{first.__cause__}\nTrace Shapes:"):
+        first = first.__cause__
+    frame = first.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    return first if where.partition(".")[0] == OURS else error
 
 
 def guide_trace(model: Any, batch: Any) -> Trace:
     """The trace of the guide on a batch."""
-    return poutine.trace(model.guide).get_trace(*batch, **batch.known)
+    return traced(model.guide, *batch, **batch.known)
 
 
 def replayed(model: Any, batch: Any, guide: Trace) -> Trace:
     """The trace of the model on a batch, with the values of the guide's trace."""
-    return poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(*batch, **batch.known)
+    return traced(poutine.replay(model.model, trace=guide), *batch, **batch.known)
 
 
 def sites(trace: Trace, *, observed: bool | None = None) -> dict[str, Any]:
@@ -64,8 +94,8 @@ def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> 
     """Refuse a pair whose guide draws ``drawn`` and whose model ``latents``: a bound would be that of something else.
 
     Raises:
-        ValueError: a site that only one side has; a prior without weight where the guide is no point; a draw of the
-            guide outside the support of the model's law, or of another kind.
+        ValueError: a site that only one side has; a prior without weight where the guide is no point; laws of another
+            kind, of another event shape, or in other plates.
     """
     for site in latents.keys() & drawn.keys():
         if is_weightless(latents[site]) and not is_point(drawn[site]):
@@ -78,6 +108,10 @@ def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> 
         if in_batch(latents[site]) != in_batch(drawn[site]):
             raise ValueError(f"{name}: one of model and guide draws {site!r} in the plate over sequences, the other "
                              "not: give both the same plates.")
+        ours, theirs = (tuple(found[site]["fn"].event_shape) for found in (latents, drawn))
+        if ours != theirs:
+            raise ValueError(f"{name}: an event of {site!r} has shape {ours} in the model and {theirs} in the guide: "
+                             "give both the same.")
     only_model = latents.keys() - drawn.keys()
     summed = sorted(site for site in only_model if latents[site]["infer"].get("enumerate"))
     if summed:
@@ -88,4 +122,4 @@ def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> 
     if only_model or only_guide:
         raise ValueError(f"model and guide of {name} must draw the same latents; only the model has "
                          f"{sorted(only_model) or 'none'}, only the guide {sorted(only_guide) or 'none'}: sample every "
-                         "latent of `generative` in `inference`, under the same name.")
+                         "latent of the model in the guide, under the same name.")

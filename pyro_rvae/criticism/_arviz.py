@@ -4,6 +4,7 @@ DataTree.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import warnings
@@ -27,11 +28,12 @@ def _arviz() -> tuple[Any, int]:
 
 
 def _line(version: str) -> int:
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if major > 1 or (major == 0 and minor < 20):
+    found = re.match(r"(\d+)\.(\d+)", str(version))
+    major, minor = (int(found[1]), int(found[2])) if found else (-1, 0)
+    if not (major == 1 or (major == 0 and 20 <= minor <= 23)):
         raise RuntimeError(
             f"pyro_rvae works with ArviZ 0.20 to 0.23 and 1.x, found {version}: "
-            "install another, for instance `pip install 'arviz>=0.20,<2'`."
+            "install another, for instance `pip install 'arviz>=0.20,<0.24'`, or 'arviz>=1,<2'."
         )
     return major
 

@@ -23,8 +23,9 @@ def advice(latent: str, report: CollapseReport, epoch: int, looks: int, model: A
         steps: of the whole training.
     """
     kl, activity = report.kl_a_draw[latent], report.activity.get(latent)
-    units = "" if activity is None else (f", and {int((activity > report.threshold).sum())} of its {len(activity)} "
-                                         "units are active")
+    units = ""
+    if activity is not None and latent not in report.unmeasured:
+        units = f", and {int((activity > report.threshold).sum())} of its {len(activity)} units are active"
     found = (f"The latent {latent!r} of {report.name} is dead: after epoch {epoch} its KL is {kl:.4f} nats a draw"
              f"{units} (dead for {looks} look{'s' * (looks != 1)} in a row, at the full KL weight). The model is "
              "trained as if it had no such latent.")

@@ -42,9 +42,11 @@ def to_arviz(
     - ``posterior_predictive``: x given them, :math:`x'_t \sim p(x_t \mid x_{<t}, z)`, as :func:`reconstructed`,
       ``(chain, draw, sequence, time, feature)``.
     - ``prior``, ``prior_predictive``: latents and x of sequences of the same lengths that the model makes on its own,
-      as :func:`free_running`; what is drawn once a data set is drawn from its posterior.
-    - ``log_likelihood``: x, by sequence, ``log p(x_n | z)``, ``(chain, draw, sequence)``.
-    - ``sample_stats``: by sequence, ``log_p = log p(x_n, z)``, ``log_q = log q(z | x_n)``,
+      as :func:`free_running`: given draws of what is drawn once a data set from its posterior. That itself stands in
+      ``prior`` as drawn from its prior, to compare with ``posterior``, so it isn't what the rest was made with.
+    - ``log_likelihood``: x, by sequence, ``log p(x_n | z)``, ``(chain, draw, sequence)``; beside it what else is
+      observed (the labels y of a ``Supervised``), by its name.
+    - ``sample_stats``: by sequence, ``log_p = log p(x_n, z)`` of all that is observed, ``log_q = log q(z | x_n)``,
       ``log_weight = log_p - log_q``, and ``pareto_k (sequence)`` of the weights (:func:`pareto_k`: NaN under 30 draws).
     - ``observed_data``: x, ``(sequence, time, feature)``.
     - ``constant_data``: mask, lengths, and labels and controls where there are any.
@@ -158,14 +160,14 @@ class _Build:
         self.found[name] = xarray.Dataset(variables, coords=used, attrs={**self.attrs, **attrs})
 
     def guide(self, *cut: int, predictive: bool) -> None:
-        latents, made, stats = from_guide(self.model, self.data, *cut, predictive=predictive)
+        latents, made, stats, likelihoods = from_guide(self.model, self.data, *cut, predictive=predictive)
         dims = ("chain", "draw", "sequence")
         joint = stats["likelihood"] + stats["prior"]
         by_sequence = {"log_p": joint, "log_q": stats["posterior"], "log_weight": joint - stats["posterior"]}
         k = {"pareto_k": (("sequence",), pareto_k(by_sequence["log_weight"].T))}
         self.add("posterior", latents.variables, drawn_by="guide")
         self.add("posterior_predictive", made.variables, drawn_by="reconstructed")
-        self.add("log_likelihood", {"x": (dims, stats["likelihood"][None])})
+        self.add("log_likelihood", {name: (dims, density[None]) for name, density in likelihoods.items()})
         self.add("sample_stats", {name: (dims, value[None]) for name, value in by_sequence.items()} | k)
 
     def prior(self, *cut: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .evaluation import Evaluation
 from .filters import filtered_bounds
 from .floors import floors
 from .particles import Draws, draw, repeatable
+from .tables import included
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -72,7 +73,8 @@ def evaluate(
     Raises:
         TypeError: ``data`` is no data set.
         ValueError: a size below 1; a filter of a model that has none, or of a guide that draws a point; a data set of
-            another width or kind of time; model and guide with different latents.
+            another width, kind of time, precision, or kind of values than the likelihood's; model and guide with
+            different latents.
 
     >>> print(rv.evaluate(model, data.test))  # doctest: +SKIP
     """
@@ -105,6 +107,8 @@ def evaluate(
         point=found.point,
         by_step=found.by_step(num_particles) if found.stepped else None,
         elements=elements_of(data),
+        likelihoods={name: costs / num_particles for name, costs in found.likelihoods.items()},
+        includes=included(found.likelihoods, data),
         filtered={objective.label: filtered_bounds(model, data, objective, batch_size=batch_size, seed=seed,
                                                    max_bytes=max_bytes) for objective in filters},
     )
@@ -121,6 +125,7 @@ class _Found:
     shared: list[float]
     point: bool = False
     stepped: bool = False
+    likelihoods: dict[str, Array] = field(default_factory=dict)  # (N,) of each observed site, its part of sums[0]
 
     @classmethod
     def of(cls, data: Any, num_particles: int) -> _Found:
@@ -141,6 +146,9 @@ class _Found:
             self.sums[i, rows] += total.double().sum(0).cpu().numpy()
             self.steps[i, rows, : steps.shape[-1]] += steps.double().sum(0).cpu().numpy()
             self.once[rows] += once.double().sum(0).cpu().numpy()
+        for name, density in draws.likelihoods.items():
+            costs = self.likelihoods.setdefault(name, np.zeros(len(self.once)))
+            costs[rows] -= density.double().sum(0).cpu().numpy()
         self.shared += draws.shared.tolist()
         self.point = self.point or draws.point
         self.stepped = self.stepped or observed.stepped or latent.stepped

@@ -14,20 +14,9 @@ from torch.distributions import kl_divergence
 from .by_step import log_prob, log_prob_by_step
 from .particles import elementwise
 
-__all__ = ["Means", "Table", "has_steps", "joined", "kl_terms", "means", "paths"]
+__all__ = ["Means", "Table", "has_steps", "joined", "kl_terms", "means"]
 
 Array = NDArray[np.float64]
-
-
-def paths(found: dict[str, Any]) -> dict[str, list[str]]:
-    """The names of sites that are the steps of one path, in the order of time, by the name of the path.
-
-    A site of all steps is a path by itself. In the explicit reading ``z_0, z_1, ...`` are the path ``z``.
-    """
-    result: dict[str, list[str]] = {}
-    for name, site in sorted(found.items(), key=lambda item: item[1]["infer"].get("step", -1)):
-        result.setdefault(name.rpartition("_")[0] if "step" in site["infer"] else name, []).append(name)
-    return result
 
 
 def has_steps(site: Any) -> bool:
@@ -146,14 +135,17 @@ class Means:
         self.parts[group] = self.parts[group] + moments if group in self.parts else moments
 
     def activity(self, k: int) -> Array:
-        """``(d,)``: variance over data and steps of the mean over k draws, less what the draws add to it."""
+        """``(d,)``: variance over data and steps of the mean over k draws, less what the draws add to it.
+
+        NaN where there is one value, whose variance would be 0 by definition.
+        """
         total, squares = np.concatenate(list(self.parts.values()), 1)  # (frames, d)
         mean, present = total / k, ~np.isnan(total)
         few = present.sum(0) < 2
         with np.errstate(invalid="ignore", divide="ignore"):
             between = _variance(mean)
             within = np.zeros_like(between) if k == 1 else _average((squares / k - mean**2).clip(0)) / (k - 1)
-        result: Array = np.where(few, 0.0, (between - within).clip(0))
+        result: Array = np.where(few, np.nan, (between - within).clip(0))
         return result
 
 

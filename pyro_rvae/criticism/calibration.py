@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import table
+from .tables import count, table
 
 __all__ = ["Calibration"]
 
@@ -147,7 +147,8 @@ class Calibration:
         """Of each quantity, in words: ``"ok"`` unless its adjusted p-value is below 0.05."""
         u = self._uniform()
         scarcer = np.minimum((u < 0.25).mean(-1), (u > 0.75).mean(-1))  # of the two ends
-        found = zip(self.quantities, self.adjusted_p_values, self.shifts, self.spreads, scarcer > 0.25, strict=True)
+        sure = self.shifts / np.maximum(1.0, np.sqrt(12) * u.std(-1))  # of ranks at both ends the mean strays further
+        found = zip(self.quantities, self.adjusted_p_values, sure, self.spreads, scarcer > 0.25, strict=True)
         return tuple("ok" if p >= 0.05 else _words(name, *moments) for name, p, *moments in found)
 
     @property
@@ -186,7 +187,7 @@ class Calibration:
             rows.append((self.quantities[q], f"{self.chi_squares[q]:.1f}", f"{self.p_values[q]:.2g}",
                          f"{self.adjusted_p_values[q]:.2g}", self.verdicts[q]))
         more = len(self.quantities) - len(order)
-        return (f"{self.name}: {self.num} simulations, {self.num_draws} draws of the guide each.\n"
+        return (f"{self.name}: {self.num} simulations, {count(self.num_draws, 'draw')} of the guide each.\n"
                 f"  {self.verdict[0].upper()}{self.verdict[1:]}.\n{table(rows)}"
                 + (f"\n  and {more} more, with larger p-values" if more else ""))
 
@@ -205,7 +206,7 @@ def _words(quantity: str, shift: float, spread: float, both_ends: bool) -> str:
     """What ranks that aren't uniform say of the guide; at one end alone they say nothing of its width."""
     if max(abs(shift), abs(spread)) < 2:
         return "uneven"  # neither moment tells why
-    if abs(shift) <= abs(spread) and (spread < 0 or both_ends):
+    if abs(shift) < 2 or (abs(shift) <= abs(spread) and (spread < 0 or both_ends)):
         return "too narrow" if spread > 0 else "too wide"
     if _is_density(quantity):  # of draws nearer to the mode than truths are, as a narrow guide makes them
         return "too improbable" if shift > 0 else "too probable"

@@ -9,14 +9,14 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from ..data import Batch
 from .programs import Task
 from .running import run
 
-__all__ = ["bind", "folded", "generated", "modules_of"]
+__all__ = ["bind", "check_padding", "check_rows", "folded", "generated", "modules_of"]
 
 
 def modules_of(program: Any) -> list[nn.Module]:
@@ -34,8 +34,9 @@ def modules_of(program: Any) -> list[nn.Module]:
     return found
 
 
-def bind(program: Any, model: Any, batch: Batch, size: Any, arguments: Callable[[Batch], Any] | None) -> Any:
-    """The program with the arguments that it takes."""
+def bind(program: Any, model: Any, batch: Batch, size: Any, arguments: Callable[[Batch], Any] | None, *,
+         unamortised: bool = False) -> Any:
+    """The program with the arguments that it takes; ``unamortised``: beside an AutoGuide."""
     if arguments is not None:
         given = arguments(batch)
         return partial(program, **given) if isinstance(given, dict) else partial(program, *given)
@@ -57,7 +58,7 @@ def bind(program: Any, model: Any, batch: Batch, size: Any, arguments: Callable[
     ragged = batch.mask is not None and not bool(batch.mask.all())
     if ragged and "mask" not in names and "lengths" not in names:
         raise ValueError("Pair: the sequences of this batch have different lengths, and the program takes no mask, so "
-                         "it would read the padding: let it take mask (B, T), or pass batch_size=1, which pads none.")
+                         f"it would read the padding: let it take mask (B, T), or {_unpadded(unamortised)}.")
     kept: dict[str, Any] = {n: v for n, v in known.items() if n in names[1:] and (v is not None or n in needed)}
     return partial(program, batch.x, **kept)
 
@@ -87,6 +88,32 @@ def generated(task: Task, other: Task | None, which: str) -> dict[str, Any]:
         if reads:
             raise ValueError(advice)
     return found
+
+
+def _unpadded(unamortised: bool) -> str:
+    return ("take sequences of one length, or a guide that reads x (an AutoGuide is run on the whole data set at once)"
+            if unamortised else "pass batch_size=1, which pads nothing")
+
+
+def check_padding(which: str, site: str, law: Any, value: Tensor, mask: Tensor, *, unamortised: bool) -> None:
+    """Refuse densities outside of the mask; ``site``: the first of those that are steps of one."""
+    if not bool((law.log_prob(value)[..., ~mask] != 0).any()):
+        return
+    masked = "mask them, as by `.mask(mask[:, t])`, or "
+    raise ValueError(f"Pair: {site!r} and its like of the {which} have a density in the padding, which would be "
+                     f"counted: {'' if unamortised and which == 'guide' else masked}{_unpadded(unamortised)}.")
+
+
+def check_rows(guide: Any, rows: int, plate: str | None) -> None:
+    """Refuse an AutoGuide that has been made for another number of sequences."""
+    trace = getattr(guide, "prototype_trace", None)
+    found = {frame for site in trace.nodes.values() if site["type"] == "sample" and not site["is_observed"]
+             for frame in site["cond_indep_stack"] if frame.vectorized} if trace is not None else set()
+    sizes = {frame.size for frame in found if plate is None or frame.name == plate}
+    if sizes and rows not in sizes:
+        raise ValueError(f"Pair: this {type(guide).__name__} has a law for each of "
+                         f"{' or '.join(map(str, sorted(sizes)))} rows, got {rows}: look at it with the whole data set "
+                         "that it was trained on, in the same order, or write a guide that reads x.")
 
 
 def folded(found: dict[str, Any], guide: Any) -> dict[str, Any]:

@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Chunk", "check_data", "chunks", "groups", "lengths_of", "like_of"]
+from ..core import SequenceVAE
+from ..distributions import family_class, kinds_of
+
+__all__ = ["Chunk", "check_amortised", "check_data", "chunks", "groups", "lengths_of", "like_of"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Chunk:
 
 def check_data(model: Any, data: Any, caller: str) -> None:
     """Refuse what is no data set, and a data set without time for a model with it (or the reverse)."""
+    if isinstance(model, type):
+        raise TypeError(f"{caller} needs a model, got the class {model.__name__}: make one first, such as "
+                        f"{model.__name__}.for_data(data.train), and train it.")
     if not (hasattr(model, "model") and hasattr(model, "guide") and hasattr(model, "static")):
         raise TypeError(
             f"{caller} needs a SequenceVAE, got {type(model).__name__}: the model comes first; a pair of your own is "
@@ -56,6 +62,7 @@ def check_data(model: Any, data: Any, caller: str) -> None:
             f"{type(model).__name__} was built for frames of x_dim={width}, the data set has {data.x_dim} features"
             f"{_names(data)}: pass data with the features that it was trained on."
         )
+    _check_values(model, data)
     ours, theirs = model.transform, data.transform
     if ours is not None and (
         theirs is None
@@ -70,8 +77,39 @@ def check_data(model: Any, data: Any, caller: str) -> None:
         )
 
 
+def _check_values(model: Any, data: Any) -> None:
+    """Refuse values that the likelihood is no law of, and those of another precision than the model's weights."""
+    name, likelihood = type(model).__name__, getattr(model, "likelihood", None)
+    if likelihood is None:
+        likelihood = getattr(getattr(model, "base", None), "likelihood", None)  # a model around another one
+    family = family_class(likelihood)
+    if family is not None and data.kind not in kinds_of(family):
+        raise ValueError(
+            f"{name} has the likelihood {family.__name__}, a law of {' and '.join(kinds_of(family))} data; the data "
+            f"set is of kind {data.kind!r}: pass data like those that the model was built for, or build the data set "
+            "with the kind= that its values are."
+        )
+    ours, theirs = like_of(model).dtype, data.values.dtype
+    if isinstance(model, SequenceVAE) and theirs.is_floating_point and ours.is_floating_point and ours != theirs:
+        convert = {torch.float32: "model.float()", torch.float64: "model.double()"}.get(theirs, f"model.to({theirs})")
+        raise ValueError(
+            f"{name}: the model's weights are {ours}, the data set holds {theirs}: convert the model, {convert}, or "
+            f"build the data set under torch.set_default_dtype({ours})."
+        )
+
+
 def _names(data: Any) -> str:
     return "" if data.names is None else f" ({', '.join(data.names[:4])}{', ...' if len(data.names) > 4 else ''})"
+
+
+def check_amortised(model: Any, caller: str, otherwise: str = "") -> None:
+    """Refuse a guide that infers from no other x than the one it was trained on."""
+    if getattr(model, "unamortised", False):
+        raise ValueError(
+            f"{caller} needs an amortised guide, one that infers from any x it is given; an AutoGuide such as "
+            f"{type(model.programs['guide']).__name__} has a law for each row of its training data, made from all of "
+            f"that row: write a guide that reads x{otherwise}."
+        )
 
 
 def lengths_of(data: Any) -> NDArray[np.int64]:

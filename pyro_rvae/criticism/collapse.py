@@ -14,6 +14,7 @@ from ..core.contexts import evaluating, forked
 from .chunks import check_data, chunks, groups, like_of
 from .information import Information, mutual_information, why_not
 from .particles import draw, repeatable
+from .tables import included
 from .tally import Tally
 from .verdict import rows, verdict
 
@@ -40,7 +41,8 @@ class CollapseReport:
             one, else a mean over draws.
         kl_by_step_and_dim: ``(S, z_dim)``, the same by dimension, of the latents in ``kl_by_dim``.
         steps: ``(S,)`` of each latent: how many sequences have the step.
-        activity: ``(z_dim,)`` of each continuous latent: variance over the data of the posterior mean.
+        activity: ``(z_dim,)`` of each continuous latent: variance over the data of the posterior mean; NaN where there
+            is one value of it (a sequence alone, whose latent is drawn once).
         threshold: an activity above it counts as an active unit.
         floor: a latent whose KL is below it, in nats for each time it is drawn, has collapsed.
         shuffling_cost: mean of ``log p(x_n | z_n) - log p(x_n | z_m)`` where m is another sequence; NaN if
@@ -50,6 +52,7 @@ class CollapseReport:
         no_information: then, why.
         num_particles: draws for each sequence.
         point: whether the guide draws a point (a deterministic autoencoder): then ``elbo`` is no bound.
+        includes: what is observed beside x, in words (the labels y of a ``Supervised``): costs include it.
         name: the model's name; unit: ``"frame"`` or ``"item"``.
     """
 
@@ -70,6 +73,7 @@ class CollapseReport:
     point: bool = False
     name: str = "model"
     unit: str = "frame"
+    includes: str = ""
 
     @property
     def elbo(self) -> float:
@@ -86,13 +90,18 @@ class CollapseReport:
 
     @property
     def active_units(self) -> int:
-        """Dimensions, of all latents, whose activity is above the threshold."""
+        """Dimensions, of all latents, whose activity is above the threshold; see ``unmeasured``."""
         return sum(int((a > self.threshold).sum()) for a in self.activity.values())
 
     @property
     def num_units(self) -> int:
         """Dimensions of all continuous latents."""
         return sum(len(a) for a in self.activity.values())
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The continuous latents whose activity one value can't tell."""
+        return tuple(name for name, a in self.activity.items() if np.isnan(a).all())
 
     @property
     def kl_a_draw(self) -> dict[str, float]:
@@ -103,7 +112,8 @@ class CollapseReport:
     @property
     def collapsed(self) -> tuple[str, ...]:
         """The latents that have collapsed: the KL is below the floor, or no unit is active. Of a point: the latter."""
-        dead = {name for name, a in self.activity.items() if not (a > self.threshold).any()}
+        dead = {name for name, a in self.activity.items()
+                if name not in self.unmeasured and not (a > self.threshold).any()}
         if not self.point:
             dead |= {name for name, kl in self.kl_a_draw.items() if kl < self.floor}
         return tuple(name for name in self.kl_by_step if name in dead)
@@ -120,7 +130,8 @@ class CollapseReport:
             f"kl_{k}": self.kl,
             f"reconstruction_{k}": self.reconstruction,
             f"elbo_{k}": self.elbo,
-            "active_units": self.active_units,
+            "active_units": math.nan if self.activity and len(self.unmeasured) == len(self.activity)
+            else self.active_units,
             "num_units": self.num_units,
             f"shuffling_cost_{k}": self.shuffling_cost,
             "shuffled_frames": self.shuffled_frames,
@@ -135,7 +146,8 @@ class CollapseReport:
         table = rows(self)
         widths = [max(len(row[i]) for row in table) for i in range(2)]
         lines = (f"  {a.ljust(widths[0])}  {b.rjust(widths[1])}  {c}".rstrip() for a, b, c in table)
-        return "\n".join([f"{self.name}: use of the latent. Nats per {self.unit}.", *lines, f"  => {self.verdict}"])
+        units = f"Nats per {self.unit}" + f", including {self.includes}" * bool(self.includes)
+        return "\n".join([f"{self.name}: use of the latent. {units}.", *lines, f"  => {self.verdict}"])
 
 
 def collapse_report(model: Any, data: Any, *, num_particles: int = 10, batch_size: int = 20, seed: int = 0,
@@ -211,4 +223,5 @@ def collapse_report(model: Any, data: Any, *, num_particles: int = 10, batch_siz
         point=tally.point,
         name=type(model).__name__,
         unit="item" if model.static else "frame",
+        includes=included(tally.observed, data),
     )

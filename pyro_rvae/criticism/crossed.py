@@ -16,10 +16,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ..core.traces import guide_trace, in_batch, replayed, sites
-from .by_dimension import has_steps, paths
+from .by_dimension import has_steps
 from .by_step import log_prob
 from .chunks import Chunk, like_of
-from .particles import draw, repeatable
+from .particles import draw, paths, repeatable
 
 __all__ = ["cross_terms", "grow_with_time", "latents_of"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_count
+from .bootstrap import bootstrap
 from .by_step import StepCosts
 from .importance import log_mean_exp, pareto_k
 from .tables import bounds_table, count
@@ -16,7 +17,6 @@ from .tables import bounds_table, count
 __all__ = ["Evaluation"]
 
 Array = NDArray[np.float64]
-BLOCK = 2**20  # numbers that the bootstrap draws at once
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -52,6 +52,9 @@ class Evaluation:
         by_step: the ELBO's parts by sequence and step (:class:`StepCosts`); None where nothing has
             steps: of static data, or of a user's own pair whose sites are whole paths.
         elements: ``(N,)``, elements of x of each sequence that are scored: those that aren't missing.
+        likelihoods: ``(N,)`` of each observed site (x; the labels y of a ``Supervised``): its part of
+            ``reconstructions``, which is their sum.
+        includes: what is observed beside x, in words: every cost but those of ``floors`` includes it.
         filtered: by printed name (``"FIVO-16"``), ``(N,)``: the bounds by the particle filters that were asked for.
     """
 
@@ -67,6 +70,8 @@ class Evaluation:
     point: bool = False
     by_step: StepCosts | None = None
     elements: NDArray[np.int64] | None = None
+    likelihoods: dict[str, Array] = field(default_factory=dict)
+    includes: str = ""
     filtered: dict[str, Array] = field(default_factory=dict)
 
     @property
@@ -148,12 +153,12 @@ class Evaluation:
 
     @property
     def bits_per_dim(self) -> dict[str, float]:
-        """The bounds, under their printed names, in bits per element of x that is scored (base-2 logarithm).
+        r"""The bounds, under their printed names, in bits per element of x that is scored (base-2 logarithm).
 
         Of real data it depends on their units, and a density above 1 costs fewer than 0 bits. Empty if ``elements``
-        isn't known.
+        isn't known, or more than x is observed: no part of IWAE, a bound on :math:`\log p(x, y)`, is that of x.
         """
-        if self.elements is None or not self.elements.sum():
+        if self.elements is None or not self.elements.sum() or self.likelihoods.keys() - {"x"}:
             return {}
         scale = self.num_frames / (self.elements.sum() * math.log(2))
         return {name: float(cost * scale) for name, cost in self.bounds.items()}
@@ -181,16 +186,7 @@ class Evaluation:
         check_count("num", num)
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1 (0.95 for 95%), got {level!r}.")
-        costs, sequences = -self.sequence_bounds(k), len(self.lengths)
-        if sequences == 1:
-            return math.nan, math.nan
-        random, samples, left = np.random.default_rng(seed), [], num
-        while left:
-            rows = random.integers(sequences, size=(min(left, max(1, BLOCK // sequences)), sequences))
-            samples.append(costs[rows].sum(-1) / self.lengths[rows].sum(-1))
-            left -= len(rows)
-        low, high = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        return bootstrap(-self.sequence_bounds(k), self.lengths, level, num, seed)
 
     @property
     def errors(self) -> dict[str, float]:
@@ -245,7 +241,10 @@ class Evaluation:
             low, high = self.interval(used)
             figures |= {} if math.isnan(low) else {f"{name}_low_95": low, f"{name}_high_95": high}
         figures |= {f"{name}_floor": cost for name, cost in self.floors.items()}
-        figures |= {f"elbo_{k}_below_{name}": cost - self.elbo for name, cost in self.floors.items()}
+        if not self.includes:  # floors are of x alone
+            figures |= {f"elbo_{k}_below_{name}": cost - self.elbo for name, cost in self.floors.items()}
+        figures |= {f"reconstruction_of_{name}_{k}": float(cost.sum() / self.num_frames)
+                    for name, cost in self.likelihoods.items() if self.includes}
         return figures | ({"shared_kl": self.shared_kl} if self.shared_kl else {})
 
     def __repr__(self) -> str:

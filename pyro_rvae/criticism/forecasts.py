@@ -14,10 +14,11 @@ from torch import Tensor
 from ..core.checks import check_count
 from ..core.contexts import evaluating, forked, seed_generators
 from ..core.handlers import given
-from ..core.traces import guide_trace, in_batch, sites
+from ..core.traces import guide_trace, in_batch, sites, traced
 from ..data import Batch
 from ..data.transforms import raw_units
-from .chunks import Chunk, check_data, chunks, lengths_of, like_of
+from .chunks import Chunk, check_amortised, check_data, chunks, lengths_of, like_of
+from .particles import check_guide
 from .replicates import Replicates, observed_sequences, site_of_x
 
 __all__ = ["from_prefix", "one_step"]
@@ -54,7 +55,8 @@ def one_step(
             same t.
 
     Raises:
-        ValueError: the model is static, so nothing precedes anything; or ``num`` is no positive integer.
+        ValueError: the model is static, so nothing precedes anything; the guide is an AutoGuide, which has seen the
+            future of each sequence, or lacks a latent of the model; or ``num`` is no positive integer.
     """
     _check(model, data, num, batch_size, max_bytes, "one_step")
     lengths = lengths_of(data)
@@ -96,7 +98,8 @@ def from_prefix(
     Returns replicates whose attribute ``prefix (N,)`` says how many frames of each sequence are given.
 
     Raises:
-        ValueError: a static model; a prefix out of range, or one that leaves no frame of any sequence to draw.
+        ValueError: a prefix out of range, or one that leaves no frame of any sequence to draw; and what
+            :func:`one_step` refuses.
     """
     _check(model, data, num, batch_size, max_bytes, "from_prefix")
     lengths = lengths_of(data)
@@ -115,6 +118,7 @@ def _check(model: Any, data: Any, num: int, batch_size: int, max_bytes: int, cal
             f"{caller}: {type(model).__name__} is static, its items have no time, so nothing of one precedes the "
             "rest: draw with free_running, or with reconstructed."
         )
+    check_amortised(model, caller, ", or draw with free_running, which asks no guide")
     for what, value in {"num": num, "batch_size": batch_size, "max_bytes": max_bytes}.items():
         check_count(what, value)
 
@@ -155,6 +159,8 @@ def _fill(
     starts = np.cumsum(lengths) - lengths
     device = like_of(model).device
     with evaluating(model), forked(device):
+        if plan.past.any():
+            check_guide(model, data, int(plan.numbers[plan.past.argmax()]))
         for past in np.unique(plan.past).tolist():
             due = plan.past == past
             size = dict(zip(plan.numbers[due].tolist(), plan.size[due].tolist(), strict=True))
@@ -185,7 +191,8 @@ def _ahead(model: Any, chunk: Chunk, past: int, size: int) -> Tensor:
         if batch.controls is not None:
             known["controls"] = batch.controls[:, :size]
         with given(**paths), poutine.condition(data=once):
-            trace = poutine.trace(model.learned_model).get_trace(
+            trace = traced(
+                model.learned_model,
                 batch.x[:, :past] if past else None,
                 batch.mask[:, :size],
                 size=(len(chunk.numbers), size),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.contexts import evaluating, forked, seed_generators
-from ..core.traces import in_batch, is_weightless, sites
+from ..core.traces import in_batch, is_weightless, sites, traced
 from ..data.transforms import raw_units
 from .chunks import Chunk, chunks, groups, lengths_of, like_of
 from .particles import Draws, draw, elementwise, repeatable
@@ -41,6 +41,7 @@ class Gathered:
         self.data, self.num_draws, self.ragged = data, num_draws, _is_ragged(data)
         self.arrays: dict[str, Array] = {}
         self.dims: dict[str, tuple[str, ...]] = {}
+        self.once: set[tuple[str, int]] = set()  # what is drawn once a data set, and the first particle of its chunk
 
     @property
     def variables(self) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -52,7 +53,8 @@ class Gathered:
         value, (_, mask) = site["value"], elementwise(site)
         event = tuple(site["fn"].event_shape)
         if not in_batch(site):  # one for all sequences: of all chunks of these particles, the first
-            if name not in self.arrays or np.isnan(self.arrays[name][chunk.particles.start]).any():
+            if (name, chunk.particles.start) not in self.once:
+                self.once.add((name, chunk.particles.start))
                 value = value.expand(len(chunk.particles), *value.shape[1:]).reshape(len(chunk.particles), *event)
                 self._of(name, value, tuple(f"{name}_dim_{i}" for i in range(len(event))))[_rows(chunk)] = _numpy(value)
             return
@@ -127,10 +129,11 @@ def _longest_first(model: Any, data: Any, num_draws: int, batch_size: int, max_b
 
 
 def from_guide(model: Any, data: Any, num_draws: int, batch_size: int, seed: int, max_bytes: int, *,
-               predictive: bool) -> tuple[Gathered, Gathered, dict[str, Array]]:
-    """Latents of the guide, x given them (if ``predictive``), and log-densities."""
+               predictive: bool) -> tuple[Gathered, Gathered, dict[str, Array], dict[str, Array]]:
+    """Latents of the guide, x given them (if ``predictive``), log-densities, and the likelihood by observed site."""
     latents, made = Gathered(data, num_draws), Gathered(data, num_draws)
     stats = {name: np.empty((num_draws, len(data))) for name in ("likelihood", "prior", "posterior")}
+    likelihoods: dict[str, Array] = {}
     device = like_of(model).device
     with evaluating(model), forked(device):
         repeat = repeatable(model, data)
@@ -138,12 +141,15 @@ def from_guide(model: Any, data: Any, num_draws: int, batch_size: int, seed: int
             draws: Draws = draw(model, chunk, seed, repeat=repeat)
             for name, values in stats.items():
                 values[np.ix_(chunk.particles, chunk.numbers)] = _numpy(getattr(draws, name).double())
+            for name, density in draws.likelihoods.items():
+                values = likelihoods.setdefault(name, np.zeros((num_draws, len(data))))
+                values[np.ix_(chunk.particles, chunk.numbers)] = _numpy(density.double())
             for name, site in sites(draws.guide, observed=False).items():
                 if not site["infer"].get("is_auxiliary"):
                     latents.add_site(name, site, chunk)
             if predictive:
                 made.add_x(site_of_x(draws.model)["fn"].sample(), chunk)
-    return latents, made, stats
+    return latents, made, stats, likelihoods
 
 
 def from_prior(model: Any, data: Any, num_draws: int, batch_size: int, seed: int,
@@ -156,10 +162,21 @@ def from_prior(model: Any, data: Any, num_draws: int, batch_size: int, seed: int
             seed_generators(device, hash((seed, 1, chunk.numbers[0], chunk.particles.start)))
             size = tuple(chunk.batch.x.shape[: 1 if model.static else 2])
             with pyro.plate("particles", len(chunk.particles), dim=-2):
-                trace = poutine.trace(getattr(model, "learned_model", model.model)).get_trace(
-                    None, chunk.batch.mask, size=size, **chunk.batch.known)
-            for name, site in sites(trace).items():
+                own = getattr(model, "learned_model", model.model)
+                trace = traced(own, None, chunk.batch.mask, size=size, **chunk.batch.known)
+            found = sites(trace)
+            once = {} if all(in_batch(site) for site in found.values()) else _shared_prior(model, data, chunk)
+            for name, site in {**{n: site for n, site in found.items() if in_batch(site)}, **once}.items():
                 if not (site["is_observed"] or name == "x" or is_weightless(site) or site["infer"].get("is_auxiliary")):
                     latents.add_site(name, site, chunk)
             made.add_x(site_of_x(trace)["value"], chunk)
     return latents, made
+
+
+def _shared_prior(model: Any, data: Any, chunk: Chunk) -> dict[str, Any]:
+    """What is drawn once a data set, from its prior, for the particles of a chunk."""
+    batch = data.padded(chunk.numbers[:1]).to(like_of(model).device)
+    with pyro.plate("particles", len(chunk.particles), dim=-2):
+        trace = poutine.trace(model.model).get_trace(
+            None, batch.mask, size=tuple(batch.x.shape[: 1 if model.static else 2]), **batch.known)
+    return {name: site for name, site in sites(trace).items() if not in_batch(site)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.checks import check_count
+from .asked import drawn
 from .chunks import check_data
 from .forecasts import one_step
 from .pit import Pit, pit_of
@@ -102,14 +103,15 @@ def prequential_pit(
     Returns a :class:`Pit` of values ``(sum T, x_dim)``, NaN where the data are missing.
 
     Raises:
-        ValueError: categories, which have no order; replicates of another kind, or of another data set.
+        ValueError: categories, which have no order; replicates of another kind, or of another data set; and what
+            :func:`one_step` refuses.
     """
     check_data(model, data, "prequential_pit")
     check_count("num", num)
     if data.kind == "categories":
         raise ValueError("prequential_pit: categories have no order, so they have no ranks: see predictive_scores.")
     how: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "max_bytes": max_bytes}
-    made = draw if isinstance(draw, Replicates) else draw(model, data, num, **how)
+    made = drawn(draw, model, data, num, **how)
     rows = np.concatenate(observed_sequences(data))
     if made.drawn_by != "one_step" or made.values.shape[1:] != rows.shape:
         raise ValueError(

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._arviz import psislw
+from .tables import count, table
 
 __all__ = ["SmoothedWeights", "good_k", "pareto_k", "psis"]
 
 Array = NDArray[np.float64]
 
 LEAST_TAIL = 6  # weights; ArviZ fits no fewer
+LEAST = 5 * LEAST_TAIL  # particles that have such a tail
 DEEPEST = 700.0  # nats: exp(-708) is the smallest number there is
 ROUNDING = 1e-6  # log-weights that differ by less, relative to their size, are equal: float32 made them
 
@@ -31,12 +33,14 @@ class SmoothedWeights:
         log_evidence: ``(N,)``, the log of the mean smoothed weight: an estimate of ``log p(x_n)``. It has less
             variance than that of the raw weights and a bias that vanishes with K, so it is no bound.
         raw_log_evidence: ``(N,)``, the log of the mean raw weight: IWAE-K, a lower bound in expectation.
+        unit: ``"sequence"`` or ``"item"``.
     """
 
     log_weights: Array
     pareto_k: Array
     log_evidence: Array
     raw_log_evidence: Array
+    unit: str = "sequence"
 
     @property
     def num_particles(self) -> int:
@@ -51,12 +55,13 @@ class SmoothedWeights:
     def to_dict(self) -> dict[str, float]:
         """The figures by name, as JSON takes them."""
         k, known = self.num_particles, self.pareto_k[~np.isnan(self.pareto_k)]
+        edge = {"good_k": self.good_k} if k >= LEAST else {}
         return {
             f"log_evidence_psis_{k}": float(self.log_evidence.sum()),
             f"log_evidence_raw_{k}": float(self.raw_log_evidence.sum()),
             "num_sequences": len(self.pareto_k),
             "num_particles": k,
-            "good_k": self.good_k,
+            **edge,
             "pareto_k_good": int((known <= self.good_k).sum()),
             "pareto_k_bad": int(((known > self.good_k) & (known <= 1)).sum()),
             "pareto_k_very_bad": int((known > max(1.0, self.good_k)).sum()),
@@ -66,19 +71,24 @@ class SmoothedWeights:
     def __repr__(self) -> str:
         found, k = self.to_dict(), self.num_particles
         edge = f"{self.good_k:.2f}"
-        rows = {
+        counts = {
             f"k up to {edge} (good)": found["pareto_k_good"],
             f"k from {edge} to 1 (bad)": found["pareto_k_bad"],
             "k above 1 (very bad)": found["pareto_k_very_bad"],
             "no tail to fit": found["pareto_k_unknown"],
         }
-        lines = [f"  {name:24}{count:6d}" for name, count in rows.items() if count or "good" in name]
+        rows = [(name, f"{number:.0f}") for name, number in counts.items() if number or "good" in name]
+        told = f"{self.unit}s by Pareto k of their importance weights\n{table(rows)}" if k >= LEAST else unknown(k)
         return (
-            f"{len(self.pareto_k)} sequences, {k} particles each: sequences by Pareto k of their importance weights\n"
-            + "\n".join(lines)
-            + f"\n  log evidence, nats in all: {self.log_evidence.sum():.3f} smoothed, "
+            f"{count(len(self.pareto_k), self.unit)}, {count(k)} each: {told}\n"
+            f"  log evidence, nats in all: {self.log_evidence.sum():.3f} smoothed, "
             f"{self.raw_log_evidence.sum():.3f} raw (IWAE-{k})"
         )
+
+
+def unknown(num_particles: int) -> str:
+    """That so few particles tell no k."""
+    return f"Pareto's k can't be known from {count(num_particles)}, a tail to fit needs at least {LEAST}"
 
 
 def good_k(num_particles: int) -> float:
@@ -192,5 +202,5 @@ def _without_fit(raw: Array, tail: int) -> Array:
         k[_depth(raw, tail) > DEEPEST] = np.inf
     with np.errstate(invalid="ignore"):
         k[top - raw.min(-1) <= ROUNDING * np.maximum(1.0, np.abs(top))] = -np.inf
-    k[~np.isfinite(top)] = np.nan
+    k[~np.isfinite(top) | (raw.shape[1] == 1)] = np.nan  # one weight is equal to itself, and tells nothing
     return k

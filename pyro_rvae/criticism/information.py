@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count
 from ..core.contexts import evaluating, forked
-from ..core.traces import is_point
+from ..core.traces import in_batch, is_point
 from .chunks import check_data, like_of
 from .crossed import cross_terms, grow_with_time, latents_of
+from .particles import check_guide
+from .tables import count
 
 __all__ = ["Information", "mutual_information", "why_not"]
 
@@ -31,6 +33,7 @@ class Information:
         total: sequences of the data set, of which B were compared.
         frames: how many first frames of each sequence were read; None: whole sequences.
         name: the model's name; unit: ``"sequence"`` or ``"item"``.
+        cut: whether any sequence that was compared has more frames than were read.
     """
 
     terms: Array
@@ -39,6 +42,7 @@ class Information:
     frames: int | None
     name: str = "model"
     unit: str = "sequence"
+    cut: bool = True
 
     @property
     def num_particles(self) -> int:
@@ -85,8 +89,8 @@ class Information:
         """What was compared, in words."""
         k = self.num_particles
         some = "all" if self.num_sequences == self.total else f"{self.num_sequences:,} of"
-        frames = "" if self.frames is None else f", first {self.frames} frame{'s' * (self.frames != 1)}"
-        return f"{some} {self.total:,} {self.unit}s{frames}, {k} draw{'s' * (k != 1)} each"
+        frames = "" if self.frames is None else f", {'first ' * self.cut}{count(self.frames, 'frame')}"
+        return f"{some} {count(self.total, self.unit, f'{self.total:,}')}{frames}, {count(k, 'draw')} each"
 
     def to_dict(self) -> dict[str, float]:
         """The figures by name, as JSON takes them."""
@@ -152,7 +156,7 @@ def mutual_information(model: Any, data: Any, *, num_particles: int = 10, sequen
 
     Raises:
         TypeError, ValueError: as :func:`evaluate`; fewer than two sequences; a guide that is a point, has no latent of
-            a sequence, or no density.
+            a sequence, other latents than the model, or no density.
 
     >>> rv.criticism.mutual_information(model, data.test)  # doctest: +SKIP
     """
@@ -168,9 +172,12 @@ def mutual_information(model: Any, data: Any, *, num_particles: int = 10, sequen
     with evaluating(model), forked(like_of(model).device):
         stepped = grow_with_time(model, data, latents_of(model, data, 0))
         numbers = _chosen(len(data), sequences or SEQUENCES[stepped], seed)
-        frames = int(data.lengths[numbers].min()) if stepped else None
+        lengths = data.lengths[numbers] if stepped else None
+        frames = None if lengths is None else int(lengths.min())
         terms, surplus = cross_terms(model, data, numbers, frames, num_particles, batch_size, seed, max_bytes)
-    return Information(terms, surplus, len(data), frames, type(model).__name__, "item" if model.static else "sequence")
+    cut = lengths is not None and int(lengths.max()) != frames
+    unit = "item" if model.static else "sequence"
+    return Information(terms, surplus, len(data), frames, type(model).__name__, unit, cut)
 
 
 def why_not(model: Any, data: Any) -> str:
@@ -180,10 +187,10 @@ def why_not(model: Any, data: Any) -> str:
     if getattr(model, "unamortised", False):
         return "none: the guide reads no data, it holds a law for each sequence"
     with evaluating(model), forked(like_of(model).device):
-        latents = latents_of(model, data, 0)
+        latents = [site for site in check_guide(model, data).values() if in_batch(site)]
     if not latents:
         return "none: nothing is drawn for a sequence"
-    return "none: the guide draws a point" if any(is_point(site) for site in latents.values()) else ""
+    return "none: the guide draws a point" if any(is_point(site) for site in latents) else ""
 
 
 def _chosen(total: int, most: int, seed: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ._arviz import elpd_data
 from .bounds import evaluate
 from .evaluation import Evaluation
-from .importance import SmoothedWeights, psis
-from .tables import table
+from .importance import LEAST, SmoothedWeights, psis, unknown
+from .tables import count, table
 
 __all__ = ["LeaveOneOut", "loo"]
 
@@ -54,6 +54,16 @@ class LeaveOneOut:
         return float((self.errors**2).sum() ** 0.5)
 
     @property
+    def num_particles(self) -> int:
+        """K."""
+        return self.smoothed.num_particles
+
+    @property
+    def unit(self) -> str:
+        """``"sequence"`` or ``"item"``."""
+        return self.smoothed.unit
+
+    @property
     def pareto_k(self) -> Array:
         """``(N,)``, see :func:`~pyro_rvae.criticism.pareto_k`."""
         return self.smoothed.pareto_k
@@ -76,15 +86,19 @@ class LeaveOneOut:
     def __repr__(self) -> str:
         counts, k = self.smoothed.to_dict(), self.smoothed.num_particles
         bad = int(counts["pareto_k_bad"] + counts["pareto_k_very_bad"])
-        rows = [("", "nats", "SE over sequences", "Monte Carlo SE"),
-                (f"elpd_loo ({k} particles)", f"{self.elpd_loo:.2f}", f"{self.se:.2f}", f"{self.mcse:.2f}")]
-        lines = [f"{self.name}: {len(self.pointwise)} sequences, each left out in turn. Nats in all; higher is better.",
+        unit, number = self.unit, len(self.pointwise)
+        rows = [("", "nats", f"SE over {unit}s", "Monte Carlo SE"),
+                (f"elpd_loo ({count(k)})", f"{self.elpd_loo:.2f}", f"{self.se:.2f}",
+                 "-" if math.isnan(self.mcse) else f"{self.mcse:.2f}")]
+        lines = [f"{self.name}: {count(number, unit)}, each left out in turn. Nats in all; higher is better.",
                  table(rows)]
-        if bad:
-            lines.append(f"  of {bad} sequences Pareto's k is above {self.smoothed.good_k:.2f}: more particles, or a "
-                         "better guide, are needed")
-        if counts["pareto_k_unknown"]:
-            lines.append(f"  of {int(counts['pareto_k_unknown'])} sequences Pareto's k isn't known")
+        if bad and k >= LEAST:
+            lines.append(f"  of {count(bad, unit)} Pareto's k is above {self.smoothed.good_k:.2f}: more particles, or "
+                         "a better guide, are needed")
+        if k < LEAST:
+            lines.append(f"  {unknown(k)}")
+        elif counts["pareto_k_unknown"]:
+            lines.append(f"  of {count(int(counts['pareto_k_unknown']), unit)} Pareto's k isn't known")
         if self.shared:
             lines.append("  given what is shared, whose posterior has seen every sequence of the training data")
         return "\n".join(lines)
@@ -143,7 +157,7 @@ def loo(
     if found.point:
         raise ValueError(f"loo needs a guide with a density; that of {found.name} draws a point (a Delta), so its "
                          "weights estimate no evidence: give the model a posterior such as rv.Normal.")
-    smoothed = psis(found.log_weights)
+    smoothed = replace(psis(found.log_weights), unit="item" if found.unit == "item" else "sequence")
     return LeaveOneOut(smoothed.log_evidence, smoothed, _errors(smoothed), found.name, found.shared_kl != 0)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.checks import check_count
+from .asked import check_functions
 from .predictive import _each
 from .statistics import Statistic, statistics_for
 
@@ -49,8 +50,7 @@ def features_of(data: Any, features: Mapping[str, Statistic] | None, seen: list[
               made: list[Array]) -> tuple[Array, Array, list[str]]:
     """Features ``(N, d)`` of both, and d names."""
     features = statistics_for(data) if features is None else features
-    if not features:
-        raise ValueError("two_sample needs at least one feature, a function of a sequence (T, x_dim); got none.")
+    check_functions(features, "two_sample", "feature")
     columns, names = [], []
     for name, function in features.items():
         held = _each(name, function, seen, side="data")

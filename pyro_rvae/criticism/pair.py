@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core.handlers import given, known_values, peek
 from ..data import Batch
-from .calling import bind, folded, generated, modules_of
+from .calling import bind, check_padding, check_rows, folded, generated, modules_of
 from .chunks import like_of
 from .lift import Layout, merged
 from .programs import Named, Task, layout_of, named_sites
@@ -41,15 +41,17 @@ class Pair(nn.Module):
       scale or a ``poutine.scale`` around it (which no figure counts). They need not know of particles: many draws are
       more rows of the batch (or runs of their own, where something is drawn once a data set).
     - What has one site a step (``z_1``, ``z_2``, ...) is gathered to one site ``z`` with time in front, if there are as
-      many as frames and they have one shape. The observed site is called ``x``.
+      many as frames and they have one shape; a guide may draw them backwards. The observed site is called ``x``.
     - A latent or an observation in the padding must be masked (``.mask(mask[:, t])`` or ``poutine.mask``), as in Pyro's
       DMM example; else a density of nothing would be counted, so it is refused.
 
     Modules are found where the functions are bound methods, modules, or name a module; pass others as ``modules``. They
     are in eval mode while they are looked at. Parameters may also stand in Pyro's store only (``pyro.param``), which
-    stays as it is. An AutoGuide with a law for each sequence has to be looked at with the data that it was trained on.
+    stays as it is. An AutoGuide with a law for each sequence has to be looked at with the data that it was trained on,
+    and makes no forecasts, since it has seen what is to be forecast.
 
-    To generate, a model that takes ``size=(B, T)`` is called with ``x=None``; any other on data of NaN, with its
+    To generate, a model that takes ``size=(B, T)`` is called with ``x=None``, or with the frames to go on from, which
+    are fewer than T: it observes these and draws the rest. Any other is called on data of NaN, with its
     observed sites drawn instead. That is right where x enters by ``obs=`` only; where the model reads it elsewhere
     (autoregression), it is refused. It can't be seen to where x is integer codes, so two runs are compared.
 
@@ -88,6 +90,7 @@ class Pair(nn.Module):
         self.programs = {"model": model, "guide": guide}
         self.plate, self.static, self.arguments, self.observed = plate, static, arguments, observed
         self.x_dim, self.codes, self.once = x_dim, False, frozenset(once)
+        self.backward: frozenset[str] = frozenset()  # paths that the guide draws from last to first, as was seen
         self.parts = nn.ModuleList([*modules, *modules_of(model), *modules_of(guide)])
         self.unamortised = isinstance(guide, AutoGuide)
 
@@ -164,8 +167,12 @@ class Pair(nn.Module):
         total = around.numel()
         owned = frozenset(p.data_ptr() for p in super().parameters())
         task = partial(Task, sequences=len(batch), length=None if self.static else batch.x.shape[1], plate=self.plate,
-                       total=total, lead=bool(around), owned=owned, once=self.once)
+                       total=total, lead=bool(around), owned=owned, once=self.once,
+                       begun={} if observe is None else dict(known_values()),
+                       backward=self.backward if which == "guide" else frozenset())
         together = not self.unamortised
+        if which == "guide" and self.unamortised:
+            check_rows(self.programs["guide"], len(batch), self.plate)
         while True:
             parts = [range(total)] if together else [range(i, i + 1) for i in range(total)]
             runs = [self._run(which, task, part, batch, observe) for part in parts]
@@ -174,7 +181,10 @@ class Pair(nn.Module):
             if not (shared and together and total > 1):
                 if which == "guide" and self.unamortised:
                     runs = [folded(found, self.programs["guide"]) for found in runs]
-                return self._lifted(which, batch, first, runs, observe)
+                lifted = self._lifted(which, batch, first, runs, observe)
+                new = frozenset(named.name for named, *_ in lifted if named.backward) - self.backward
+                self.backward |= new
+                return self._runs(which, batch, observe) if new else lifted  # again, with the noise of later runs
             together = False  # what is drawn once a data set is drawn once for each particle
 
     def _run(self, which: str, task: Any, particles: range, batch: Batch, observe: int | None) -> dict[str, Any]:
@@ -207,13 +217,15 @@ class Pair(nn.Module):
         if observe is not None and self._sized(which):
             size = tuple(batch.x.shape[: 1 if self.static else 2])
             batch = replace(batch, x=batch.x[:, :observe] if observe else None)  # type: ignore[arg-type]
-        return bind(self.programs[which], self.programs["model"], batch, size, self.arguments)()
+        return bind(self.programs[which], self.programs["model"], batch, size, self.arguments,
+                    unamortised=self.unamortised)()
 
     def _lifted(self, which: str, batch: Batch, task: Task, runs: list[dict[str, Any]],
                 observe: int | None) -> list[tuple[Named, Layout, Tensor, Any, Any]]:
         """The sites of all runs under our names, with their values and laws."""
         found = []
-        for named in named_sites(runs[0], task, which, self.observed, sized=self._sized(which)):
+        sized = self._sized(which)
+        for named in named_sites(runs[0], task, which, self.observed, sized=sized, behind=sized and bool(observe)):
             table = [[sites[name] for name in named.steps] for sites in runs]
             at = layout_of(table[0][0], task, timed=named.timed)
             value = at.join([[s["value"].expand(s["fn"].shape()) for s in steps] for steps in table])
@@ -223,7 +235,7 @@ class Pair(nn.Module):
             if named.timed:
                 if batch.mask is not None and not bool(batch.mask.all()):
                     if observe is None:
-                        _check_padding(which, named, law, value, batch.mask)
+                        check_padding(which, named.steps[0], law, value, batch.mask, unamortised=self.unamortised)
                     law = law.mask(batch.mask)
                 law, infer = law.to_event(1), infer | {"exact": False, "every": 1}
             found.append((named, at, value, law, infer))
@@ -236,11 +248,3 @@ def _nothing() -> None:
 
 def _masked(site: Any) -> Any:
     return site["fn"] if site["mask"] is None else site["fn"].mask(site["mask"])
-
-
-def _check_padding(which: str, named: Named, law: Any, value: Tensor, mask: Tensor) -> None:
-    outside = law.log_prob(value)[..., ~mask]
-    if bool((outside != 0).any()):
-        raise ValueError(f"Pair: {named.steps[0]!r} and its like of the {which} have a density in the padding, which "
-                         "would be counted: mask them, as by `.mask(mask[:, t])`, or pass batch_size=1, which pads "
-                         "nothing.")

@@ -16,7 +16,7 @@ from .by_step import Terms, log_prob, terms
 from .chunks import Chunk, like_of
 from .noise import ParticleNoise, is_reparametrised
 
-__all__ = ["Draws", "draw", "elementwise", "log_prob", "repeatable", "replay", "score"]
+__all__ = ["Draws", "check_guide", "draw", "elementwise", "log_prob", "paths", "repeatable", "replay", "score"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Draws:
     drawn: Terms  # of log q(z | x)
     point: bool  # whether a sequence's latent is a point of the guide: the weights then give no bound
     shared: Tensor  # (k,) log q(s) - log p(s) of what is drawn once a data set, unscaled; 0 if nothing is
+    likelihoods: dict[str, Tensor]  # (k, B) log p of each observed site of a sequence, by name; their sum is likelihood
 
     @property
     def likelihood(self) -> Tensor:
@@ -69,6 +70,17 @@ def _tensor(mask: Tensor | bool, like: Tensor) -> Tensor:
     return mask if isinstance(mask, Tensor) else torch.tensor(mask, device=like.device)
 
 
+def paths(found: dict[str, Any]) -> dict[str, list[str]]:
+    """The names of sites that are the steps of one path, in the order of time, by the name of the path.
+
+    A site of all steps is a path by itself. In the explicit reading ``z_0, z_1, ...`` are the path ``z``.
+    """
+    result: dict[str, list[str]] = {}
+    for name, site in sorted(found.items(), key=lambda item: item[1]["infer"].get("step", -1)):
+        result.setdefault(name.rpartition("_")[0] if "step" in site["infer"] else name, []).append(name)
+    return result
+
+
 def repeatable(model: Any, data: Any) -> bool:
     """Whether :class:`ParticleNoise` can make every latent of the guide: they come from Gaussian noise."""
     if getattr(model, "unamortised", False):  # its guide knows the whole data set only
@@ -77,6 +89,17 @@ def repeatable(model: Any, data: Any) -> bool:
     with pyro.plate("particles", 1, dim=-2):
         trace = guide_trace(model, batch)
     return all(is_reparametrised(site["fn"]) for site in sites(trace, observed=False).values())
+
+
+def check_guide(model: Any, data: Any, number: int = 0) -> dict[str, Any]:
+    """What the guide draws for one sequence; refused where the model's latents are others."""
+    batch = data.padded([number]).to(like_of(model).device)
+    with pyro.plate("particles", 1, dim=-2):
+        guide = guide_trace(model, batch)
+        program = replayed(model, batch, guide)
+    drawn = sites(guide, observed=False)
+    check_latents(type(model).__name__, drawn, sites(program, observed=False))
+    return drawn
 
 
 def draw(model: Any, chunk: Chunk, seed: int, *, repeat: bool) -> Draws:
@@ -109,16 +132,21 @@ def score(model: Any, chunk: Chunk, guide: Any) -> Draws:
     def of(found: dict[str, Any]) -> Terms:
         return terms((site for site in found.values() if in_batch(site)), like, size)
 
+    seen = {name: site for name, site in sites(program, observed=True).items() if in_batch(site)}
+
     def shared(found: dict[str, Any]) -> Tensor:
         parts = (log_prob(site) for site in found.values() if not in_batch(site))
         return sum((part.reshape(k, -1).sum(-1) for part in parts), like.new_zeros(())).expand(k)
 
+    observed, names = of(seen), dict(sorted(paths(seen).items(), key=lambda item: item[0] != "x"))  # x first
+    each = (observed,) if len(names) == 1 else tuple(of({one: seen[one] for one in steps}) for steps in names.values())
     return Draws(
         guide,
         program,
-        of(sites(program, observed=True)),
+        observed,
         of(latents),
         of(drawn),
         any(in_batch(site) and is_point(site) for site in drawn.values()),
         shared(drawn) - shared(latents),
+        {name: part.total for name, part in zip(names, each, strict=True)},
     )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .scoring import randomised_pit
-from .tables import table
+from .tables import count, table
 
 __all__ = ["Pit", "pit_of"]
 
@@ -26,7 +26,7 @@ class Pit:
     Attributes:
         values: ``(N,)``, or ``(N, D)`` of several numbers each; NaN where nothing was observed.
         of: what was ranked.
-        unit: what the rows are (``"sequences"``, ``"frames"``).
+        unit: what the rows are (``"sequences"``, ``"items"``, ``"frames"``).
         num_draws: R.
         drawn_by: how the draws were made.
         model: its name.
@@ -109,7 +109,7 @@ class Pit:
         }  # fmt: skip
 
     def __repr__(self) -> str:
-        distance, p = self.uniformity
+        (distance, p), number = self.uniformity, len(self.values)
         shares, columns = self.histogram(), self.values.reshape(len(self.values), -1).shape[1]
         edges = np.linspace(0, 1, len(shares) + 1)
         ends = [f"{low:.1f}-{high:.1f}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
@@ -117,9 +117,11 @@ class Pit:
         serial = "" if self.lengths is None else \
             "\n  correlation with the frame before {:.3f} +- {:.3f} (0 if the past is used up)".format(*self.serial)
         worst = f" (largest of {columns} columns, p by Bonferroni)" * (columns > 1)
+        held = count(number, self.unit.removesuffix("s"), f"{number:,}")
+        draws = count(self.num_draws, f"{self.drawn_by.replace('_', '-')} draw")
         return (
-            f"{self.model}: where {self.of} of {len(self.values):,} {self.unit} stands among {self.num_draws} "
-            f"{self.drawn_by.replace('_', '-')} draws; uniform if the model is right.\n{table(rows)}\n"
+            f"{self.model}: where {self.of} of {held} stands among {draws}; uniform if the model is right.\n"
+            f"{table(rows)}\n"
             f"  mean {self.mean:.3f} (uniform 0.500), standard deviation {self.scale:.3f} (uniform "
             f"{UNIFORM_SCALE:.3f}; more: draws too narrow)\n"
             f"  Kolmogorov-Smirnov distance {distance:.3f}, p = {p:.3g}{worst}{serial}"

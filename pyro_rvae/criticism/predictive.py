@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_count
+from .asked import PATHS, check_draw, check_functions, drawn
 from .chunks import check_data
 from .pit import Pit, pit_of
 from .replicates import Replicates, free_running, observed_sequences
 from .statistics import Statistic, statistics_for
-from .tables import table
+from .tables import count, table
 
 __all__ = ["PredictiveCheck", "predictive_check"]
 
 Array = NDArray[Any]
 TAIL = 0.025  # beyond it a p-value is counted as extreme
+NO_PATH = ("Each frame was drawn for itself, given the data: scale, extremes and runs over time differ for a perfect "
+           "model too.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -32,6 +35,7 @@ class PredictiveCheck:
         replicates: the draws themselves.
         name: the model's name.
         features: names of the data's features, if it has any.
+        unit: what one has a statistic of, ``"sequences"`` or ``"items"``.
     """
 
     observed: dict[str, Array]
@@ -39,6 +43,7 @@ class PredictiveCheck:
     replicates: Replicates
     name: str = "model"
     features: tuple[str, ...] | None = None
+    unit: str = "sequences"
 
     @property
     def scalars(self) -> list[str]:
@@ -82,13 +87,12 @@ class PredictiveCheck:
         """
         if name not in self.observed:
             raise ValueError(f"pit needs one of the statistics {', '.join(self.observed)}; got {name!r}.")
-        if self.replicates.drawn_by not in ("free_running", "from_prefix"):
-            raise ValueError(
-                f"pit needs replicates that are paths, of free_running or from_prefix, got those of "
-                f"{self.replicates.drawn_by}: of one-step forecasts take prequential_pit, element by element."
-            )
+        if self.replicates.drawn_by not in PATHS:
+            raise ValueError(f"pit needs replicates that are paths, of {' or '.join(PATHS)}, got those of "
+                             f"{self.replicates.drawn_by}: of one-step forecasts take prequential_pit, element by "
+                             "element.")
         values = pit_of(self.observed[name], self.replicated[name], seed=seed)
-        return Pit(values, f"{name!r}", "sequences", len(self.replicates), self.replicates.drawn_by, self.name)
+        return Pit(values, f"{name!r}", self.unit, len(self.replicates), self.replicates.drawn_by, self.name)
 
     def to_dict(self, *, vectors: bool = False) -> dict[str, dict[str, Any]]:
         """For each statistic: observed, replicated, p_value, p_value_error; as JSON takes them.
@@ -111,9 +115,10 @@ class PredictiveCheck:
     def __repr__(self) -> str:
         kind = self.replicates.drawn_by.replace("_", "-")
         behind = "" if self.replicates.prefix is None else ", of what follows the given frames"
-        head = f"{self.name}: {len(self.replicates)} {kind} replicates of the data{behind}."
+        head = f"{self.name}: {count(len(self.replicates), f'{kind} replicate')} of the data{behind}."
         parts = [self._scalar_rows()] * bool(self.scalars) + [self._vector_rows()] * bool(self.vectors)
-        return "\n".join([head, *map(table, parts)])
+        apart = self.replicates.drawn_by in ("one_step", "reconstructed") and self.unit == "sequences"
+        return "\n".join([head, *map(table, parts), *[f"  {NO_PATH}"] * apart])
 
     def _scalar_rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("", "data", "model", "90% of replicates", "P(model > data)")]
@@ -156,13 +161,15 @@ def predictive_check(
         draw: :func:`free_running` (default), ``partial(from_prefix, prefix=16)``, :func:`one_step` or
             :func:`reconstructed`; or :class:`Replicates` of this data set that were drawn before. From a prefix the
             statistics are of the frames behind it alone (sequences that were given whole are left out). With one_step
-            and reconstructed the frames of a draw are independent given the data: statistics over time then see
-            mostly that.
+            and reconstructed the frames of a draw are independent given the data, so of a perfect model too every
+            statistic that sees frames together differs: runs and autocorrelation, but the scale and the extremes over
+            time as well. Only means over frames compare.
         batch_size, seed, max_bytes: as there.
 
-    Missing elements of the data are missing in the replicates too.
+    Missing elements of the data are missing in the replicates too. A statistic sees each sequence read-only.
 
     Raises:
+        TypeError: statistics without names; ``draw`` makes no replicates, or is from_prefix without its prefix.
         ValueError: no statistic; one that fails, or returns NaN, infinity or another shape for another sequence: it
             is named, and so is the sequence; replicates of another data set.
 
@@ -170,38 +177,34 @@ def predictive_check(
     """
     check_data(model, data, "predictive_check")
     statistics = statistics_for(data) if statistics is None else statistics
-    if not statistics or not all(callable(function) for function in statistics.values()):
-        raise ValueError(
-            "predictive_check needs at least one statistic, by name, each a function of a sequence (T, x_dim); got "
-            f"{dict(statistics) or 'none'}."
-        )
+    check_functions(statistics, "predictive_check", "statistic")
+    check_draw(draw)
     check_count("num", num)
     seen, made = _sides(model, data, num, draw, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
-    drawn = made.behind_prefix()
+    behind = made.behind_prefix()
     observed = {name: _each(name, function, seen.sequences(0), "data") for name, function in statistics.items()}
     replicated = {
         name: np.stack(
             [
-                _each(name, function, drawn.sequences(r), f"replicate {r}", observed[name].shape[1:])
-                for r in range(len(drawn))
+                _each(name, function, behind.sequences(r), f"replicate {r}", observed[name].shape[1:])
+                for r in range(len(behind))
             ]
         )
         for name, function in statistics.items()
     }
-    return PredictiveCheck(observed, replicated, made, type(model).__name__, data.names)
+    unit = "items" if model.static else "sequences"
+    return PredictiveCheck(observed, replicated, made, type(model).__name__, data.names, unit)
 
 
 def _sides(
     model: Any, data: Any, num: int, draw: Callable[..., Replicates] | Replicates, **how: Any
 ) -> tuple[Replicates, Replicates]:
     """Of the data what follows the prefix; and replicates with the same gaps."""
-    made = draw if isinstance(draw, Replicates) else draw(model, data, num, **how)
+    made = drawn(draw, model, data, num, **how)
     rows = np.concatenate(observed_sequences(data))
     if made.values.shape[1:] != rows.shape:
-        raise ValueError(
-            f"draw: replicates of another data set, {made!r} of {made.values.shape[2]} elements a frame; the data have "
-            f"{rows.shape[0]} frames of {rows.shape[1]}: draw them anew."
-        )
+        raise ValueError(f"draw: replicates of another data set, {made!r} of {made.values.shape[2]} elements a frame; "
+                         f"the data have {rows.shape[0]} frames of {rows.shape[1]}: draw them anew.")
     if data.missing:
         gaps, hole = (rows < 0, -1) if data.kind == "categories" else (np.isnan(rows), np.nan)
         made = replace(made, values=np.where(gaps, hole, made.values))
@@ -224,17 +227,21 @@ def _each(
 
 
 def _value(name: str, function: Statistic, x: Array, where: str) -> Array:
+    x = x.view()
+    x.flags.writeable = False  # the others are to see the same numbers
     try:
         value = np.asarray(function(x), dtype=np.float64)
     except Exception as error:  # of a function that is not ours
-        raise ValueError(
-            f"statistic {name!r} failed on {where}, an array {x.shape} ({type(error).__name__}: {error}): it must "
-            "return a number or a vector for every sequence, also for a short one."
-        ) from error
+        read_only = "read-only" in str(error)
+        advice = "change a copy, x = x.copy()" if read_only else "it must return a number or a vector for every " \
+                 "sequence, also for a short one"
+        raise ValueError(f"statistic {name!r} failed on {where}, an array {x.shape} ({type(error).__name__}: {error}): "
+                         f"{advice}.") from error
+    if not value.size:
+        raise ValueError(f"statistic {name!r} returned nothing for {where}, an array {x.shape} (shape {value.shape}): "
+                         "it must return a number or a vector for every sequence.")
     if not np.isfinite(value).all():
         what = "NaN" if np.isnan(value).any() else "infinity"
-        raise ValueError(
-            f"statistic {name!r} returned {what} for {where}, an array {x.shape}: return a number for every "
-            "sequence, such as 0 where it isn't defined."
-        )
+        raise ValueError(f"statistic {name!r} returned {what} for {where}, an array {x.shape}: return a number for "
+                         "every sequence, such as 0 where it isn't defined.")
     return value

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from .lift import Layout
 
 __all__ = ["Named", "Task", "frame_of", "gathered", "layout_of", "named_sites", "stem"]
@@ -24,6 +26,8 @@ class Task:
         those of the whole, which are ``total``. :param lead: whether there is a plate of particles around.
     :param observe: how many frames are observed, what follows is drawn; None: the program sees to it.
     :param owned: addresses of the parameters that modules hold. :param once: stems of names that are no steps.
+    :param begun: beginnings of paths that the program goes on from, by our names. :param backward: those that it draws
+        from the last step to the first.
     """
 
     call: Callable[[], Any]
@@ -36,6 +40,8 @@ class Task:
     observe: int | None
     owned: frozenset[int]
     once: frozenset[str]
+    begun: dict[str, Tensor]
+    backward: frozenset[str]
 
     @property
     def rows(self) -> int:
@@ -45,11 +51,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Named:
-    """A name of ours: the one site that bears it, or the sites of all steps."""
+    """A name of ours: the one site that bears it, or the sites of all steps, first to last; whether drawn backwards."""
 
     name: str
     steps: list[str]
     timed: bool
+    backward: bool = False
 
 
 def stem(name: str) -> str:
@@ -58,27 +65,40 @@ def stem(name: str) -> str:
     return found[1].rstrip("_") if found else name
 
 
-def gathered(found: dict[str, Any], length: int | None, once: frozenset[str]) -> list[Named]:
-    """Sites by our names: those numbered one by one, as many as there are frames, are the steps of one."""
+def gathered(found: dict[str, Any], length: int | None, once: frozenset[str], *, behind: bool = False,
+             guide: bool = False) -> list[Named]:
+    """Sites by our names: those numbered one by one, as many as there are frames, are the steps of one.
+
+    :param behind: whether the program goes on from a beginning, so that only the first steps of one may be observed.
+    :param guide: whether it may draw them from the last to the first.
+    """
     numbered: dict[str, list[str]] = defaultdict(list)
     for name, site in found.items():
         whole = "every" in site["infer"] and "step" not in site["infer"]  # all steps in one, of a SequenceVAE
         if _STEP.fullmatch(name) and stem(name) not in once and not whole:
             numbered[stem(name)].append(name)
-    series = {s: names for s, names in numbered.items() if len(names) == length and _is_series(found, names)}
+    backward = {s for s, names in numbered.items() if guide and _number(names[0]) > _number(names[-1])}
+    steps = {s: names[::-1] if s in backward else names for s, names in numbered.items()}
+    series = {s: names for s, names in steps.items() if len(names) == length and _is_series(found, names, behind)}
     both = series.keys() & found.keys()
     if both:
         raise ValueError(f"the program has sites {sorted(both)} beside numbered ones of the same name, such as "
                          f"{series[min(both)][0]!r}: rename one.")
     inside = {name for names in series.values() for name in names}
     alone = [Named(name, [name], False) for name in found if name not in inside]
-    return [*(Named(s, names, True) for s, names in series.items()), *alone]
+    return [*(Named(s, names, True, s in backward) for s, names in series.items()), *alone]
 
 
-def _is_series(found: dict[str, Any], names: list[str]) -> bool:
-    numbers = [int(_STEP.fullmatch(name)[2]) for name in names]  # type: ignore[index]
-    shapes = {(found[n]["fn"].batch_shape, found[n]["fn"].event_shape, is_data(found[n])) for n in names}
-    return numbers == list(range(numbers[0], numbers[0] + len(names))) and len(shapes) == 1
+def _number(name: str) -> int:
+    return int(_STEP.fullmatch(name)[2])  # type: ignore[index]
+
+
+def _is_series(found: dict[str, Any], names: list[str], behind: bool) -> bool:
+    numbers = [_number(name) for name in names]
+    shapes = {(found[n]["fn"].batch_shape, found[n]["fn"].event_shape) for n in names}
+    data = [is_data(found[n]) for n in names]
+    of_one_kind = len(set(data)) == 1 or (behind and data == sorted(data, reverse=True))
+    return numbers == list(range(numbers[0], numbers[0] + len(names))) and len(shapes) == 1 and of_one_kind
 
 
 def is_data(site: Any) -> bool:
@@ -108,11 +128,12 @@ def layout_of(site: Any, task: Task, *, timed: bool) -> Layout:
                   task.sequences, timed, task.lead, scalar=not fn.event_shape)
 
 
-def named_sites(found: dict[str, Any], task: Task, which: str, observed: str | None, *, sized: bool) -> list[Named]:
+def named_sites(found: dict[str, Any], task: Task, which: str, observed: str | None, *, sized: bool,
+                behind: bool) -> list[Named]:
     """Our names for the sites of a program; that of a model's data is x.
 
     :param observed: the user's name of the data, if there may be doubt. :param sized: whether the program draws x by
-        itself, so that it may observe nothing.
+        itself, so that it may observe nothing. :param behind: as of :func:`gathered`.
     """
     for site in found.values():
         at = layout_of(site, task, timed=False)
@@ -120,7 +141,7 @@ def named_sites(found: dict[str, Any], task: Task, which: str, observed: str | N
             where = "" if task.plate is None else f" named {task.plate!r}"
             raise ValueError(f"Pair: {site['name']!r} of the {which} stands in no plate of {task.rows} sequences{where}"
                              ": write `with pyro.plate('batch', len(x)):` around what belongs to a sequence.")
-    names = gathered(found, task.length, task.once)
+    names = gathered(found, task.length, task.once, behind=behind, guide=which == "guide")
     if which == "guide":
         return names
     seen = [n for n in names if is_data(found[n.steps[0]])
@@ -130,6 +151,9 @@ def named_sites(found: dict[str, Any], task: Task, which: str, observed: str | N
     if len(chosen) != 1:
         raise ValueError(f"Pair: the model observes {sorted(n.name for n in seen) or 'nothing'}: say which is the data"
                          ", Pair(..., observed=...).")
+    if behind and not chosen[0].timed and stem(chosen[0].name) != chosen[0].name:
+        raise ValueError(f"Pair: given the first frames of x and a longer size, the model observes {chosen[0].name!r} "
+                         "alone: let it observe these frames, and draw each later one at a site of its own.")
     if any(n.name == "x" and n is not chosen[0] for n in names):
         raise ValueError("Pair: a site named 'x' isn't the data; rename it, since that is what the data are called.")
     return [replace(n, name="x") if n is chosen[0] else n for n in names]

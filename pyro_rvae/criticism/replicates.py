@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import pyro
-import pyro.poutine as poutine
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.checks import check_count
 from ..core.contexts import evaluating, forked, seed_generators
+from ..core.traces import traced
 from ..data.transforms import raw_units
 from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
 from .particles import draw, repeatable
+from .tables import count
 
 __all__ = ["Replicates", "free_running", "observed_sequences", "reconstructed", "site_of_x"]
 
@@ -62,15 +63,16 @@ class Replicates:
 
     def __repr__(self) -> str:
         return (
-            f"Replicates({len(self)} data sets of {len(self.lengths)} sequences, "
-            f"{self.values.shape[1]} frames, drawn by {self.drawn_by}{self._given()})"
+            f"Replicates({count(len(self), 'data set')} of {count(len(self.lengths), 'sequence')}, "
+            f"{count(self.values.shape[1], 'frame')}, drawn by {self.drawn_by}{self._given()})"
         )
 
     def _given(self) -> str:
         if self.prefix is None:
             return ""
         least, most = int(self.prefix.min()), int(self.prefix.max())
-        return f", the first {least if least == most else f'{least} to {most}'} frames observed"
+        given = f"{least} to {most} frames" if least != most else count(least, "frame").removeprefix("1 ")
+        return f", the first {given} observed"
 
 
 def free_running(
@@ -95,9 +97,8 @@ def free_running(
     def program(chunk: Chunk) -> Tensor:
         size = tuple(chunk.batch.x.shape[: 1 if model.static else 2])
         with pyro.plate("particles", len(chunk.particles), dim=-2):
-            trace = poutine.trace(getattr(model, "learned_model", model.model)).get_trace(
-                None, chunk.batch.mask, size=size, **chunk.batch.known
-            )
+            own = getattr(model, "learned_model", model.model)
+            trace = traced(own, None, chunk.batch.mask, size=size, **chunk.batch.known)
         return site_of_x(trace)["value"]  # type: ignore[no-any-return]
 
     return _replicates(model, data, num, batch_size, seed, max_bytes, program, "free_running")

@@ -13,7 +13,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..core.handlers import Question, known_values, peek, secluded
+from ..core.handlers import Question, peek, secluded
 from ..core.noise import MeanPath, mean_path, noise_source, rsample_from
 from ..core.traces import sites
 from .noise import ParticleNoise, is_reparametrised
@@ -37,6 +37,8 @@ class _Fix(Messenger):
             return
         name, root = msg["name"], stem(msg["name"])
         step, self.seen[root] = self.seen[root], self.seen[root] + 1
+        if root in self.task.backward and self.task.length is not None:
+            step = self.task.length - 1 - step
         if msg["is_observed"] and not self._released(msg, step):
             return
         value = self._fixed(msg, step if root != name else None)
@@ -63,11 +65,12 @@ class _Fix(Messenger):
     def _fixed(self, msg: Any, step: int | None) -> Tensor | None:
         """The value of a site, whole or of one step, that a handler around has fixed."""
         name = msg["name"]
-        beginning = known_values().get(stem(name)) if step is not None and self.task.observe is not None else None
+        whole = isinstance(msg["fn"], Question) or "every" in msg["infer"] and "step" not in msg["infer"]
+        step = None if whole else step
+        beginning = None if step is None else self.task.begun.get(stem(name))
         if beginning is not None:
             return self._part(msg, beginning, step) if step < beginning.shape[-2] else None  # type: ignore[operator]
-        whole = isinstance(msg["fn"], Question) or "every" in msg["infer"] and "step" not in msg["infer"]
-        for asked, at in ((name, None), *(() if whole or step is None else ((stem(name), step),))):
+        for asked, at in ((name, None), *(() if step is None else ((stem(name), step),))):
             if asked not in self.asked:
                 with self.outside():
                     self.asked[asked] = peek(asked).value
@@ -84,6 +87,11 @@ class _Fix(Messenger):
             some = value.expand(task.total, *value.shape[1:]) if task.lead else value[None]
             return some[task.particles.start : task.particles.stop].flatten(0, 1)
         layout = layout_of(msg, task, timed=step is not None)
+        shape = (*layout.inner, *msg["fn"].event_shape)
+        if value.shape[value.dim() - len(shape) :] != shape:
+            raise ValueError(f"Pair: an event of site {msg['name']!r} has shape {shape}, which the value "
+                             f"{tuple(value.shape)} doesn't end in that the guide or a handler gives it: give the "
+                             "site the same event shape in model and guide.")
         return layout.piece(value, task.particles, step or 0, msg["fn"].event_dim)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_count
+from .asked import drawn
 from .chunks import check_data, lengths_of
 from .forecasts import one_step
 from .replicates import Replicates, free_running, observed_sequences
@@ -77,10 +78,7 @@ def predictive_scores(
     for name, value in {"num": num, "batch_size": batch_size, "max_bytes": max_bytes}.items():
         check_count(name, value, 2 if name == "num" else 1)
     draw = (free_running if model.static else one_step) if draw is None else draw
-    if not isinstance(draw, Replicates) and not callable(draw):
-        raise TypeError(f"draw must be a function such as one_step, or Replicates, got {type(draw).__name__}.")
-    made = draw if isinstance(draw, Replicates) else \
-        draw(model, data, num, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
+    made = drawn(draw, model, data, num, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
     check_replicates(made, data)
     prefix = np.zeros_like(made.lengths) if made.prefix is None else made.prefix
     x = _observed(data)

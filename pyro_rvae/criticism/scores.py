@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .scoring import ElementScores, clustered
-from .tables import table
+from .tables import count, table
 
 __all__ = ["ByStep", "PredictiveScores", "check_levels"]
 
@@ -207,10 +207,11 @@ class PredictiveScores:
 
     def __repr__(self) -> str:
         given = int(self.prefix.max())
-        behind = f" behind {given} given frames" * bool(given)
-        unit = "rows" if (self.lengths == 1).all() else "sequences"
-        head = (f"{self.name}: {self.num_draws} {self.drawn_by.replace('_', '-')} draws of {len(self.lengths):,} {unit}"
-                f"{behind}. Raw units; lower is better; +- one standard error over {unit}.\n")
+        behind = f" behind {count(given, 'given frame')}" * bool(given)
+        unit, number = "item" if (self.lengths == 1).all() else "sequence", len(self.lengths)
+        how = self.drawn_by.replace("_", "-")
+        head = (f"{self.name}: {self.num_draws} {how} draws of {count(number, unit, f'{number:,}')}{behind}. Raw "
+                f"units; lower is better; +- one standard error over {unit}s.\n")
         rows = [("", self.name, *(("climatology", "skill") if self.reference else ()))]
         for score_, label in self.labels.items():
             beside = (_pm(*self.figure(score_, reference=True)), _pm(*self.skill(score_))) if self.reference else ()

@@ -16,10 +16,10 @@ from torch import Tensor
 from ..core.checks import check_count
 from ..core.contexts import evaluating, forked, seed_generators
 from ..core.handlers import vectorised
-from ..core.traces import guide_trace, in_batch, is_point, sites
+from ..core.traces import in_batch, is_point, sites, traced
 from .calibration import Calibration
-from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
-from .particles import Draws, draw, repeatable, score
+from .chunks import Chunk, check_amortised, check_data, chunks, groups, lengths_of, like_of
+from .particles import Draws, check_guide, draw, repeatable, score
 
 __all__ = ["sbc"]
 
@@ -68,8 +68,8 @@ def sbc(
 
     Raises:
         TypeError: ``data`` is no data set.
-        ValueError: sizes below the least; a model without latents; a guide that draws a point; a prior without
-            density; a log density that is no number.
+        ValueError: sizes below the least; a model without latents, or with others than the guide; a guide that draws a
+            point, or isn't amortised; a prior without density; a log density that is no number.
 
     Source: Talts et al. (2018), arXiv:1804.06788; test quantities: Modrák et al. (2023, arXiv:2211.02383).
 
@@ -107,13 +107,8 @@ def _settings(data: Any, num: int, rng: np.random.Generator) -> Any:
 def _check_guide(model: Any, data: Any) -> None:
     """Refuse a pair that has nothing to calibrate."""
     name = type(model).__name__
-    if getattr(model, "unamortised", False):
-        raise ValueError(f"sbc needs an amortised guide, one that infers from any x it is given; an AutoGuide such as "
-                         f"{type(model.programs['guide']).__name__} has a law for each row of its training data.")
-    batch = data.padded([0]).to(like_of(model).device)
-    with pyro.plate("particles", 1, dim=-2):
-        drawn = sites(guide_trace(model, batch), observed=False)
-    latents = {n: site for n, site in drawn.items() if in_batch(site)}
+    check_amortised(model, "sbc")
+    latents = {n: site for n, site in check_guide(model, data).items() if in_batch(site)}
     if not latents:
         raise ValueError(f"sbc ranks latents, and {name} draws none for a sequence: there is no guide to calibrate.")
     points = [n for n, site in latents.items() if is_point(site)]
@@ -147,9 +142,7 @@ def _simulated(model: Any, batch: Any) -> tuple[Any, Any]:
     batch = _given_x(model, batch, batch.x)
     size = tuple(batch.x.shape[: 1 if model.static else 2])
     with pyro.plate("particles", 1, dim=-2):
-        trace = poutine.trace(getattr(model, "learned_model", model.model)).get_trace(
-            None, batch.mask, size=size, **batch.known
-        )
+        trace = traced(getattr(model, "learned_model", model.model), None, batch.mask, size=size, **batch.known)
     if "x" not in trace.nodes:
         raise ValueError(f"sbc needs the model's site 'x', and {type(model).__name__} has none: name the observed site "
                          "'x'.")

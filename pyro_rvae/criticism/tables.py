@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["FLOORS", "beside", "bounds_table", "count", "table"]
+__all__ = ["FLOORS", "beside", "bounds_table", "count", "included", "table"]
 
 FLOORS = {"independent": "independent", "markov": "Markov"}
 
@@ -35,22 +35,41 @@ def count(number: int, what: str = "particle", shown: str = "") -> str:
     return f"{shown or number} {what}" + "s" * (number != 1)
 
 
-def bounds_table(found: Any) -> str:
-    """What an :class:`Evaluation` prints; a column that would say nothing is left out."""
+def included(observed: Iterable[str], data: Any) -> str:
+    """What a bound on the density of all that is observed includes beside x, in words; nothing, if that is x alone."""
+    others = sorted(set(observed) - {"x"})
+    if not others:
+        return ""
+    return "the labels " * (len(others) == 1 and data.labels is not None) + " and ".join(others)
+
+
+def bounds_table(found: Any, more: Sequence[tuple[str, str, str]] = ()) -> str:
+    """What an :class:`Evaluation` prints; a column that would say nothing is left out.
+
+    ``more``: rows to follow: label, figure, and what it means.
+    """
     frames, number = found.unit == "frame", len(found.lengths)
     size = count(number, "sequence" if frames else "item", f"{number:,}")
     head = f"{found.name}: {size}" + f", {found.num_frames:,} frames" * frames
     units = ", in the units of the transformed data" * found.transformed
+    units += f", including {found.includes}" * bool(found.includes)
     each = count(found.num_particles)
     rows = _bounds(found)
-    rows += [[f"reconstruction ({each})", f"{found.reconstruction:.3f}"], [f"KL ({each})", f"{found.kl:.3f}"]]
+    rows.append([f"reconstruction ({each})", f"{found.reconstruction:.3f}"])
+    if found.includes:
+        rows += [[f"  of {name}", f"{cost.sum() / found.num_frames:.3f}"] for name, cost in found.likelihoods.items()]
+    rows.append([f"KL ({each})", f"{found.kl:.3f}"])
     notes = [""] * len(rows)
     for floor, cost in found.floors.items():
         rows.append([f"{FLOORS[floor]} floor", f"{cost:.3f}"])
-        notes.append("" if found.point else f"the ELBO is {beside(cost, found.elbo)} it")
+        said = f"of x, without {found.includes}" if found.includes else f"the ELBO is {beside(cost, found.elbo)} it"
+        notes.append("" if found.point else said)
     if found.shared_kl:
         rows.append([f"KL of what is shared ({each})", f"{found.shared_kl:.3f}"])
         notes.append("nats in all, in no figure above")
+    for label, figure, meaning in more:
+        rows.append([label, figure])
+        notes.append(meaning)
     return f"{head}. Nats per {found.unit}{units}; lower is better.\n" + table(rows, notes)
 
 

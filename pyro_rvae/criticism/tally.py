@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from ..core.traces import in_batch, is_point, sites
-from .by_dimension import Means, Table, joined, kl_terms, means, paths
+from .by_dimension import Means, Table, joined, kl_terms, means
 from .by_step import log_prob
 from .chunks import Chunk, like_of
-from .particles import Draws, replay
+from .particles import Draws, paths, replay
 
 __all__ = ["Tally"]
 
@@ -27,6 +27,7 @@ class Tally:
     gap: float = 0.0
     shuffled: int = 0
     point: bool = False
+    observed: dict[str, None] = field(default_factory=dict)  # names, in their order
     by_step: dict[str, Table] = field(default_factory=lambda: defaultdict(Table))
     by_dim: dict[str, Table] = field(default_factory=lambda: defaultdict(Table))
     means: dict[str, Means] = field(default_factory=lambda: defaultdict(Means))
@@ -35,6 +36,7 @@ class Tally:
         """Add a chunk's KL, by step and dimension, and the means of the guide's laws."""
         self.kl += float((draws.posterior - draws.prior).double().sum())
         self.likelihood += float(draws.likelihood.double().sum())
+        self.observed |= dict.fromkeys(draws.likelihoods)
         stated, drawn = sites(draws.model, observed=False), sites(draws.guide, observed=False)
         drawn = {name: site for name, site in drawn.items() if in_batch(site)}
         self.point = self.point or any(is_point(site) for site in drawn.values())

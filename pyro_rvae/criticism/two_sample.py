@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..core.checks import check_count
+from .asked import PATHS, check_draw, check_functions, drawn
 from .chunks import check_data
 from .classifiers import ClassifierTest, SmallLSTM, linear_test, network_test
 from .matched import features_of, padded, standardised, with_gaps
@@ -138,7 +139,8 @@ def two_sample(
         features: by name, functions of a sequence ``(T, x_dim)`` (NumPy, raw units, NaN, or -1 in codes, where missing)
             to a number or a vector. Default: :func:`~pyro_rvae.criticism.statistics.statistics_for`. For the frames as
             they are: ``{"frames": opening(16)}``.
-        draw: how sequences are made, or :class:`Replicates` of this data set, of which the first is used.
+        draw: how sequences are made, :func:`free_running` or ``partial(from_prefix, prefix=16)``; or
+            :class:`Replicates` of this data set, of which the first is used.
         network: from the width of a frame to a module ``(x (B, T, width), mask (B, T)) -> logits (B,)``. It sees
             standardised values, categories as indicators, 0 where one is missing and a flag beside it. ``None``
             leaves the test out.
@@ -147,9 +149,10 @@ def two_sample(
         batch_size, seed, max_bytes: as for :func:`free_running`.
 
     Raises:
-        TypeError: ``data`` is no data set.
-        ValueError: fewer than 10 sequences, replicates of another data set, a feature that returns NaN or changes its
-            shape, features that are all constant.
+        TypeError: ``data`` is no data set; features without names; ``draw`` makes no replicates.
+        ValueError: draws that are no paths (one_step, reconstructed: the frames of one were drawn each for itself, so
+            it differs from data even if the model is right); fewer than 10 sequences, replicates of another data
+            set, a feature that returns NaN or changes its shape, features that are all constant.
 
     >>> print(rv.criticism.two_sample(model, data.test))  # doctest: +SKIP
     """
@@ -160,15 +163,16 @@ def two_sample(
     if len(data) < LEAST:
         raise ValueError(f"two_sample needs at least {LEAST} held-out sequences, got {len(data)}: a test on fewer says "
                          "nothing; cut long sequences into shorter ones, or use predictive_check.")
+    if features is not None:
+        check_functions(features, "two_sample", "feature")
+    _check_paths(draw)
     index = np.sort(np.random.default_rng([seed, 3]).permutation(len(data))[:num])
-    if isinstance(draw, Replicates):
-        check_replicates(draw, data)
-        made, drawn_by = [draw.sequences(0)[n] for n in index], draw.drawn_by
-        chosen = data.subset(index.tolist())
-    else:
-        chosen = data.subset(index.tolist())
-        replicates = draw(model, chosen, 1, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
-        made, drawn_by = replicates.sequences(0), replicates.drawn_by
+    chosen = data.subset(index.tolist())
+    replicates = drawn(draw, model, chosen, 1, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
+    made, drawn_by = replicates.sequences(0), replicates.drawn_by
+    if replicates is draw:
+        check_replicates(replicates, data)
+        made = [made[n] for n in index]
     seen = observed_sequences(chosen)
     made = [with_gaps(m, s, data) for m, s in zip(made, seen, strict=True)]
     observed, generated, names = features_of(data, features, seen, made)
@@ -179,3 +183,13 @@ def two_sample(
         tests["network"] = network_test(network, x, mask, seed)
     mmd = matched_mmd(pairs[:, 0], pairs[:, 1], permutations=permutations, seed=seed)
     return TwoSample(mmd, tests, observed, generated, names, index, drawn_by, type(model).__name__)
+
+
+def _check_paths(draw: Any) -> None:
+    """Refuse draws whose frames don't follow from each other, before they are made."""
+    check_draw(draw)
+    kind = draw.drawn_by if isinstance(draw, Replicates) else getattr(getattr(draw, "func", draw), "__name__", "")
+    if kind in ("one_step", "reconstructed"):
+        raise ValueError(f"two_sample compares whole sequences and needs draws that are paths, of "
+                         f"{' or '.join(PATHS)}, got those of {kind}: each frame of these was drawn for itself, given "
+                         "the data, so a perfect model would be told from the data too.")

@@ -9,6 +9,7 @@ from .bounds import bounds_plot, steps_plot
 from .calibration import coverage_plot, crps_plot, khat_plot, pit_plot, sbc_plot
 from .collapse import collapse_plot
 from .latents import latent_map
+from .monitor import monitor_plot
 from .music import piano_rolls
 from .predictive import predictive_plot
 from .sequences import reconstruction_plot, sequences_plot
@@ -30,6 +31,7 @@ __all__ = [
     "history_plot",
     "khat_plot",
     "latent_map",
+    "monitor_plot",
     "piano_rolls",
     "pit_plot",
     "predictive_plot",

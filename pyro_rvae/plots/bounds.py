@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .style import DATA, GREY, INK, MODEL, PAPER, SOFT, Panels, finished, legend, one_panel, tidy
+from .style import DATA, GREY, INK, MODEL, PAPER, SOFT, Panels, finished, legend, needs, one_panel, tidy
 from .training import floor_name
 
 __all__ = ["bounds_plot", "steps_plot"]
 
+WANTED = "an Evaluation, as rv.evaluate(model, data) returns it"
 FEW = 0.05  # steps that a smaller share of the sequences reaches are left out
 
 
@@ -21,8 +22,12 @@ def bounds_plot(evaluation: Any, *, level: float = 0.95, axes: Any = None) -> Pa
         evaluation: an :class:`~pyro_rvae.criticism.Evaluation`.
         level: of the intervals.
         axes: to draw into.
+
+    Raises:
+        TypeError: no evaluation.
     """
-    printed = dict(zip(evaluation.bounds, (1, evaluation.num_particles), strict=False))
+    needs(evaluation, "bounds_plot", WANTED, "bounds", "floors")
+    printed = evaluation.printed
     floors = [(floor_name(name), cost) for name, cost in evaluation.floors.items()]
     ax = one_panel(axes, 1.5 + 0.5 * (len(floors) + len(printed)))
     rows = len(floors) + len(printed)
@@ -53,7 +58,9 @@ def _row(axes: Any, place: int, name: str, cost: float, marker: str, colour: str
 def _finding(evaluation: Any) -> str:
     name, cost = next(iter(evaluation.bounds.items()))
     text = f"{evaluation.name}: {name} {cost:.2f} nats per {evaluation.unit}"
-    if evaluation.floors and not evaluation.point:
+    if evaluation.includes:
+        text += f", including {evaluation.includes}"
+    elif evaluation.floors and not evaluation.point:
         floor, least = min(evaluation.floors.items(), key=lambda item: item[1])
         text += f", {abs(least - cost):.2f} {'below' if cost < least else 'above'} the {floor_name(floor)}"
     return text
@@ -69,8 +76,10 @@ def steps_plot(evaluation: Any, *, axes: Any = None) -> Panels:
     Steps that fewer than 5% of the sequences reach are left out.
 
     Raises:
+        TypeError: no evaluation.
         ValueError: the data are static: there are no steps.
     """
+    needs(evaluation, "steps_plot", WANTED, "by_step")
     costs = evaluation.by_step
     if costs is None:
         raise ValueError("the evaluation is of static data: its costs have no steps to plot.")

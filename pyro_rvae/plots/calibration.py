@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..criticism.importance import good_k
+from ..criticism.importance import LEAST, good_k
+from ..criticism.tables import count
 from .style import (
     DATA,
     GREY,
@@ -20,6 +21,7 @@ from .style import (
     finished,
     headline,
     legend,
+    needs,
     new_figure,
     one_panel,
     tidy,
@@ -29,6 +31,8 @@ __all__ = ["coverage_plot", "crps_plot", "khat_plot", "pit_plot", "sbc_plot"]
 
 MOST = 12  # rank histograms in a figure
 BINS = 20
+FEW = 0.1  # of the elements of the fullest step: a step with fewer is noise
+SCORES = "PredictiveScores, as rv.criticism.predictive_scores(model, data) returns them"
 
 
 # ------------------------------------------------------------------------------------------------ the guide
@@ -40,7 +44,12 @@ def sbc_plot(calibration: Any, *, most: int = MOST) -> Panels:
         most: histograms shown: those of the smallest p-values.
 
     Flat within the band: exact. High at both ends: too narrow. A hump: too wide. A slope: shifted.
+
+    Raises:
+        TypeError: no calibration.
     """
+    needs(calibration, "sbc_plot", "a Calibration, as rv.criticism.sbc(model, data) returns it", "p_values",
+          "histogram")
     order = np.argsort(calibration.p_values, kind="stable")[:most]
     columns = min(4, len(order))
     rows = -(-len(order) // columns)
@@ -78,13 +87,19 @@ def khat_plot(found: Any, *, axes: Any = None) -> Panels:
     """Pareto k of each sequence's importance weights: low where the guide covers the posterior.
 
     Arguments:
-        found: an :class:`~pyro_rvae.criticism.Evaluation` or :class:`~pyro_rvae.criticism.SmoothedWeights`: what has
-            ``pareto_k (N,)`` and ``num_particles``.
+        found: an :class:`~pyro_rvae.criticism.Evaluation`, :class:`~pyro_rvae.criticism.SmoothedWeights` or
+            :class:`~pyro_rvae.criticism.LeaveOneOut`: what has ``pareto_k (N,)`` and ``num_particles``.
         axes: to draw into.
 
     Points stand above or below the axes' range where k is infinite; where it is unknown (NaN) there is none.
+
+    Raises:
+        TypeError: something else.
     """
+    needs(found, "khat_plot", "an Evaluation, or what psis or loo returns", "pareto_k", "num_particles")
+    what = "item" if getattr(found, "unit", "") == "item" else "sequence"
     k, edge = np.asarray(found.pareto_k), good_k(found.num_particles)
+    few = found.num_particles < LEAST
     known = k[~np.isnan(k)]
     top = max(1.3, float(known[np.isfinite(known)].max(initial=0.0)) * 1.08)
     bottom = min(-0.3, float(known[np.isfinite(known)].min(initial=0.0)) * 1.08)
@@ -98,20 +113,23 @@ def khat_plot(found: Any, *, axes: Any = None) -> Panels:
         with np.errstate(invalid="ignore"):
             here = (k > low) & (k <= high) if np.isfinite(low) else k <= high
         shown = np.clip(k[here], bottom, top)
-        ax.plot(place[here], shown, "o", color=colour, markersize=5, label=f"{label} ({int(here.sum())})")
+        ax.plot(place[here], shown, "o", color=colour, markersize=5, label="" if few else f"{label} ({here.sum()})")
     for line in dict.fromkeys((edge, 1.0)):
-        if np.isfinite(line):
+        if not few:
             ax.axhline(line, color=GREY, linewidth=1.0, linestyle=(0, (5, 4)))
     tidy(ax, "", grid="")
     ax.set_ylim(bottom - 0.08, top + 0.08)
-    ax.set_xlabel("sequence", color=GREY)
+    ax.set_xlabel(what, color=GREY)
     ax.set_ylabel("Pareto k", color=GREY)
-    legend(ax, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    if not few:
+        legend(ax, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
     good = int((known <= edge).sum())
-    if not len(known):
-        words = f"{found.num_particles} particles are too few to fit a tail: Pareto k is unknown"
+    if few:
+        words = f"{count(found.num_particles)} can't tell Pareto k: a tail to fit needs at least {LEAST}"
+    elif not len(known):
+        words = "No weights have a tail to fit: Pareto k is unknown"
     else:
-        words = f"{good} of {len(known)} sequences have a Pareto k that {found.num_particles} particles can do with"
+        words = f"{good} of {count(len(known), what)} have a Pareto k that {found.num_particles} particles can do with"
     return finished(ax, axes, words)
 
 
@@ -128,11 +146,15 @@ def pit_plot(found: Any, *, axes: Any = None) -> Panels:
     bars leave the flat line by more than independent ones would; no band is drawn.
 
     Raises:
-        ValueError: no values.
+        TypeError: no numbers.
+        ValueError: no values, or one outside 0 to 1.
     """
     values = _pit(found)
     if not values.size:
         raise ValueError("there are no PIT values: categories have no order, so they have none.")
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f"PIT values lie between 0 and 1, got {values.min():.4g} to {values.max():.4g}: pass a Pit, "
+                         "PredictiveScores, or ranks among draws.")
     counts = np.histogram(values, np.linspace(0, 1, BINS + 1))[0] / values.size * BINS
     ax = one_panel(axes, 3.8)
     ax.bar((np.arange(BINS) + 0.5) / BINS, counts, width=0.9 / BINS, color=SOFT, linewidth=0)
@@ -147,13 +169,18 @@ def pit_plot(found: Any, *, axes: Any = None) -> Panels:
         words = f"predictions are too {'low' if lean > 0 else 'high'}"
     elif abs(inside - 0.8) > 0.05:
         words = f"predictions are too {'narrow' if inside < 0.8 else 'wide'}"
-    return finished(ax, axes, f"PIT of {values.size:,} numbers: {words}")
+    what = f"PIT of {found.of}" if hasattr(found, "of") else f"PIT of {values.size:,} numbers"
+    return finished(ax, axes, f"{what}: {words}")
 
 
 def _pit(found: Any) -> Array:
     inner = getattr(found, "scores", found)
     held = getattr(inner, "pit", getattr(inner, "values", inner))
-    values = np.asarray([] if held is None else held, dtype=float).ravel()
+    values = np.asarray([] if held is None else held)
+    if values.dtype.kind not in "fiu":
+        raise TypeError("pit_plot needs a Pit, PredictiveScores, or an array of values in (0, 1); got "
+                        f"{type(found).__name__}.")
+    values = values.astype(float).ravel()
     return values[~np.isnan(values)]
 
 
@@ -165,7 +192,11 @@ def coverage_plot(scores: Any, *, axes: Any = None) -> Panels:
         axes: to draw into.
 
     On the line: right. Below it: intervals too narrow.
+
+    Raises:
+        TypeError: no scores.
     """
+    needs(scores, "coverage_plot", SCORES, "coverage", "drawn_by")
     level = np.linspace(0.05, 0.95, 19)
     share, error = np.array([scores.coverage(float(one)) for one in level]).T
     ax = one_panel(axes, 5.2)
@@ -184,18 +215,25 @@ def coverage_plot(scores: Any, *, axes: Any = None) -> Panels:
 def crps_plot(scores: Any, *, score: str = "crps", axes: Any = None) -> Panels:
     """A score by step, or behind a prefix by horizon, beside that of the training marginals; ± one standard error.
 
+    Steps that have fewer than a tenth of the elements of the fullest one are left out.
+
     Arguments:
         scores: :class:`~pyro_rvae.criticism.PredictiveScores`.
         score: ``crps, energy, absolute_error`` or ``squared_error``.
         axes: to draw into.
+
+    Raises:
+        TypeError: no scores.
     """
+    needs(scores, "crps_plot", SCORES, "by_step", "labels", "skill")
     ax = one_panel(axes, 4.2)
     both = [(False, MODEL, scores.name), (True, GREY, "training marginals")]
     for reference, colour, label in both[: 1 + (scores.reference is not None)]:
         found = scores.by_step(score, reference=reference)
-        step, low, high = np.arange(1, len(found.value) + 1), found.value - found.error, found.value + found.error
-        ax.fill_between(step, low, high, color=colour, alpha=0.18, linewidth=0)
-        ax.plot(step, found.value, color=colour, linewidth=1.8, label=label)
+        enough = found.elements >= FEW * found.elements.max()
+        step, value, error = np.flatnonzero(enough) + 1, found.value[enough], found.error[enough]
+        ax.fill_between(step, value - error, value + error, color=colour, alpha=0.18, linewidth=0)
+        ax.plot(step, value, color=colour, linewidth=1.8, label=label)
     ax.set_ylim(bottom=0)
     tidy(ax, "")
     ax.set_xlabel("steps ahead" if np.any(scores.prefix > 0) else "step", color=GREY)

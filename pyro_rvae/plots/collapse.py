@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .style import GREY, MODEL, SOFT, Array, Panels, headline, legend, new_figure, tidy
+from .style import GREY, MODEL, SOFT, Array, Panels, headline, legend, needs, new_figure, tidy
 
 __all__ = ["collapse_plot"]
 
@@ -23,8 +23,10 @@ def collapse_plot(report: Any) -> Panels:
     Where the KL has no closed form by dimension, the activity (variance of the posterior mean) is shown instead.
 
     Raises:
+        TypeError: no report.
         ValueError: the report holds no latent.
     """
+    needs(report, "collapse_plot", "a CollapseReport, as rv.collapse_report(model, data) returns it", "kl_by_dim")
     by_dim = {name: report.kl_by_dim.get(name, report.activity.get(name)) for name in _names(report)}
     by_step = {name: step for name, step in report.kl_by_step.items() if np.size(step) > 1}
     if not by_dim and not by_step:
@@ -49,15 +51,18 @@ def _names(report: Any) -> list[str]:
 
 
 def _finding(report: Any) -> str:
-    text = f"{report.active_units} of {report.num_units} latent units are active; KL {report.kl:.2f} nats per "
-    text += str(report.unit)
+    measured = not report.activity or any(not np.isnan(a).all() for a in report.activity.values())
+    text = f"{report.active_units} of {report.num_units} latent units are active; " * measured
+    text += f"KL {report.kl:.2f} nats per {report.unit}"
     cost = report.shuffling_cost
     return text if np.isnan(cost) else f"{text}, another's latents cost {cost:+.2f}"
 
 
 def _dimensions(axes: Any, report: Any, name: str, values: Array) -> None:
     order = np.argsort(values)[::-1]
-    active = (report.activity[name] > report.threshold) if name in report.activity else np.ones(len(values), bool)
+    active = np.ones(len(values), bool)  # of what is not known nothing is said
+    if name in report.activity:
+        active = ~(report.activity[name] <= report.threshold)
     place = np.arange(len(values))
     for chosen, colour, label in ((active[order], MODEL, "active"), (~active[order], SOFT, "not active")):
         if chosen.any():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .style import DATA, GREY, INK, MODEL, PALE, SOFT, WARN, Array, Panels, headline, new_figure, tidy
 
@@ -44,8 +45,11 @@ def piano_rolls(
         columns: pieces side by side.
 
     Raises:
+        TypeError: no list of rolls.
         ValueError: no rolls, or one that is not ``(T, keys)``.
     """
+    if not isinstance(rolls, Sequence | np.ndarray | Tensor):
+        raise TypeError(f"piano_rolls needs a list of rolls, arrays of shape (T, keys); got {type(rolls).__name__}.")
     pieces = [np.asarray(roll) > 0 for roll in rolls]
     if not pieces or any(piece.ndim != 2 for piece in pieces):
         shapes = [piece.shape for piece in pieces]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..criticism.predictive import TAIL
-from .style import DATA, GREY, INK, MODEL, WARN, Array, Panels, headline, new_figure, short, tidy
+from .style import DATA, GREY, INK, MODEL, WARN, Array, Panels, headline, needs, new_figure, short, tidy
 
 __all__ = ["predictive_plot"]
 
@@ -36,7 +36,11 @@ def predictive_plot(check: Any, *, title: str | None = None) -> Panels:
     Arguments:
         check: a :class:`~pyro_rvae.criticism.PredictiveCheck`.
         title: of the figure (default: how many statistics differ).
+
+    Raises:
+        TypeError: no check.
     """
+    needs(check, "predictive_plot", "a PredictiveCheck, as predictive_check(model, data) returns it", "replicated")
     scalars = list(check.scalars)
     vectors = [name for name in check.observed if name not in scalars]
     across = {1: _columns(len(scalars), 5), 2: _columns(len(vectors), 3)}

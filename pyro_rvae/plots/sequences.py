@@ -7,9 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from ..criticism.chunks import check_data
 from ..criticism.replicates import observed_sequences, reconstructed
 from .music import compared_rolls, corner, is_music, piano_rolls
-from .style import DATA, GREY, INK, MODEL, PALE, SOFT, Array, Panels, headline, new_figure, spread, tidy, whole_numbers
+from .style import (
+    DATA,
+    GREY,
+    INK,
+    MODEL,
+    PALE,
+    SOFT,
+    Array,
+    Panels,
+    headline,
+    needs,
+    new_figure,
+    spread,
+    tidy,
+    whole_numbers,
+)
 
 __all__ = ["reconstruction_plot", "sequences_plot"]
 
@@ -31,8 +47,10 @@ def sequences_plot(data: Any, samples: Iterable[Any], *, num: int = 3, name: str
         name: the model's.
 
     Raises:
+        TypeError: ``data`` is no data set.
         ValueError: no samples.
     """
+    needs(data, "sequences_plot", "one data set, such as data.test, and samples", "padded", "subset")
     made = [np.asarray(sample, dtype=float) for sample in list(samples)[:num]]
     if not made:
         raise ValueError("sequences_plot needs at least one sample, an array (T, x_dim); got none.")
@@ -145,6 +163,7 @@ def reconstruction_plot(
         draws: of each sequence.
         batch_size, seed, max_bytes: as for :func:`~pyro_rvae.criticism.reconstructed`.
     """
+    check_data(model, data, "reconstruction_plot")
     some = data.subset(range(min(num, len(data))))
     made = reconstructed(model, some, draws, batch_size=batch_size, seed=seed, max_bytes=max_bytes)
     each = [np.stack(x) for x in zip(*(made.sequences(r) for r in range(draws)), strict=True)]  # (draws, T, x_dim)

@@ -70,6 +70,17 @@ def save(panels: Any, path: str | Path) -> None:
         figure.savefig(file, format=ending)
 
 
+def needs(found: Any, function: str, wanted: str, *attributes: str) -> None:
+    """Refuse what lacks an attribute that a plot reads: it's a result of another function.
+
+    Raises:
+        TypeError: what was expected, and what came.
+    """
+    missing = [name for name in attributes if not hasattr(found, name)]
+    if missing:
+        raise TypeError(f"{function} needs {wanted}; got {type(found).__name__}, which has no {missing[0]!r}.")
+
+
 def new_figure(height: float) -> Any:
     """An empty figure of the house's width; ``height`` in inches. It knows nothing of pyplot."""
     from matplotlib.figure import Figure  # matplotlib takes longer to import than the rest of this library

@@ -7,9 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from .style import GREY, INK, MODEL, PALE, PAPER, SOFT, Array, Panels, headline, new_figure, tidy, whole_numbers
+from .style import (
+    GREY,
+    INK,
+    MODEL,
+    PALE,
+    PAPER,
+    SOFT,
+    Array,
+    Panels,
+    headline,
+    needs,
+    new_figure,
+    tidy,
+    whole_numbers,
+)
 
-__all__ = ["floor_name", "history_plot"]
+__all__ = ["draw_weight", "floor_name", "history_plot", "x_of_epochs"]
 
 
 def history_plot(history: Any, *, floors: Mapping[str, float] | None = None, unit: str = "frame") -> Panels:
@@ -25,8 +39,12 @@ def history_plot(history: Any, *, floors: Mapping[str, float] | None = None, uni
         unit: ``"frame"``, or ``"item"`` for static data.
 
     Raises:
-        ValueError: the history is empty.
+        TypeError: no history.
+        ValueError: it is empty.
     """
+    needs(history, "history_plot", "the History that fit returned", "__len__", "__getitem__")
+    if isinstance(history, list | tuple | str | np.ndarray):
+        raise TypeError(f"history_plot needs the History that fit returned, got {type(history).__name__}.")
     if not len(history):
         raise ValueError("the history is empty: train at least one epoch before plotting it.")
     epoch = np.asarray(history["epoch"], dtype=float)
@@ -42,11 +60,9 @@ def history_plot(history: Any, *, floors: Mapping[str, float] | None = None, uni
     tidy(reconstruction, f"reconstruction, nats per {unit}")
     _lines(kl, epoch, history["kl"], history["valid_kl"], robust=False)
     tidy(kl, f"KL, nats per {unit}")
-    _weight(kl, epoch, np.asarray(history["kl_weight"], dtype=float))
-    pad = 0.02 * (epoch[-1] - epoch[0]) or 0.5
+    draw_weight(kl, epoch, np.asarray(history["kl_weight"], dtype=float))
     for axes in (bound, reconstruction, kl):
-        axes.set_xlim(epoch[0] - pad, epoch[-1] + pad)
-        whole_numbers(axes)
+        x_of_epochs(axes, epoch)
     for axes in (bound, kl):
         axes.set_xlabel("epoch", color=GREY)
     reconstruction.tick_params(labelbottom=False, length=0)
@@ -109,7 +125,17 @@ def floor_name(name: str) -> str:
     return {"independent": "independent floor", "markov": "Markov floor"}.get(name, name)
 
 
-def _weight(axes: Any, epoch: Array, weight: Array) -> None:
+def x_of_epochs(axes: Any, epoch: Array) -> None:
+    """All epochs, in whole numbers."""
+    pad = 0.02 * (epoch[-1] - epoch[0]) or 0.5
+    axes.set_xlim(epoch[0] - pad, epoch[-1] + pad)
+    whole_numbers(axes)
+    if len(epoch) == 1:
+        axes.set_xticks(epoch)
+
+
+def draw_weight(axes: Any, epoch: Array, weight: Array) -> None:
+    """The KL weight, pale, behind what is there; nothing where it is 1 throughout."""
     if np.allclose(weight, 1.0):
         return
     twin = axes.twinx()

@@ -193,6 +193,38 @@ def test_once_a_sequence_once_a_data_set_and_static():
     assert posterior.scale.sizes == {"chain": 1, "draw": 3} and posterior.scale.notnull().all()
 
 
+def test_the_prior_group_has_draws_of_the_prior_of_what_is_shared():
+    class Shared(rv.SequenceVAE):
+        static = True
+
+        def __init__(self):
+            super().__init__()
+            self.shared_posterior = self.learned
+
+        def shared(self):
+            pyro.sample("s", dist.Normal(9.0, 0.1))
+            pyro.sample("k", dist.Categorical(torch.tensor([0.0, 0.0, 1.0])))
+
+        def learned(self):
+            pyro.sample("s", dist.Normal(-9.0, 0.1))
+            pyro.sample("k", dist.Categorical(torch.tensor([0.0, 1.0, 0.0])))
+
+        def generative(self, steps):
+            steps.observe("x", lambda s: dist.Normal(s, 0.1).to_event(1), steps.shared["s"])
+
+        def inference(self, steps, x):
+            pass
+
+    rows, ours = rv.data.StaticDataset(torch.randn(3, 1)), Shared()
+    for model in (ours, Pair(ours.model, ours.guide, static=True)):
+        groups = _arviz.groups_of(to_arviz(model, rows, 40, batch_size=2, max_bytes=200))
+        for group, s, k in (("prior", 9, 2), ("posterior", -9, 1)):
+            assert groups[group].s.sizes == groups[group].k.sizes == {"chain": 1, "draw": 40}
+            assert np.allclose(groups[group].s, s, atol=0.5) and len(np.unique(groups[group].s)) == 40
+            assert (groups[group].k == k).all()
+        assert np.allclose(groups["prior_predictive"].x, -9, atol=1)  # of a trained model
+
+
 def test_a_slower_clock_has_its_own_time():
     class Slow(rv.SequenceVAE):
         def generative(self, steps):
@@ -388,10 +420,15 @@ def test_a_pair_that_cant_generate_says_what_to_leave_out():
     assert "prior" not in _arviz.groups_of(to_arviz(pair, rows, 2, groups=["log_likelihood"]))
 
 
-@pytest.mark.parametrize("version", ["0.11.4", "2.0.0"])
+@pytest.mark.parametrize("version", ["0.11.4", "0.24.0", "2.0.0", "unknown", "1", ""])
 def test_an_arviz_outside_the_supported_lines(version, rolls, monkeypatch):
     monkeypatch.setattr(
         sys.modules["arviz"] if "arviz" in sys.modules else _arviz._arviz()[0], "__version__", version
     )
     with pytest.raises(RuntimeError, match=f"0.20 to 0.23 and 1.x, found {version}"):
         to_arviz(rv.VRNN.for_data(rolls.train, z_dim=2, h_dim=4), rolls.test, 1)
+
+
+@pytest.mark.parametrize("version", ["0.20.0", "0.23.4", "1.0.0", "1.0rc1", "1.12"])
+def test_an_arviz_of_the_supported_lines(version):
+    assert _arviz._line(version) == int(version[0])

@@ -6,7 +6,8 @@ import torch
 
 import pyro_rvae as rv
 from pyro_rvae.core.traces import guide_trace, sites
-from pyro_rvae.criticism.by_dimension import Means, Table, joined, paths
+from pyro_rvae.criticism.by_dimension import Means, Table, joined
+from pyro_rvae.criticism.particles import paths
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_activity_without_noise_and_of_one_frame(values):
         moments.add(group, values[:1, group : group + 1])
     assert np.allclose(moments.activity(1), np.nanvar(values[0].reshape(12, 2), 0, ddof=1))
     alone.add(0, values[:, :1, :1])
-    assert alone.activity(6).tolist() == [0.0, 0.0]
+    assert np.isnan(alone.activity(6)).all(), "the variance of one value says nothing"
 
 
 def test_batches_of_other_lengths_add_up(values):

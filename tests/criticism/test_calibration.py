@@ -14,6 +14,7 @@ from zoo import ZOO
 
 import pyro_rvae as rv
 from pyro_rvae.criticism import Calibration, sbc
+from pyro_rvae.criticism.calibration import _words
 from pyro_rvae.criticism.chunks import Chunk
 from pyro_rvae.criticism.particles import draw
 from pyro_rvae.criticism.simulation import _of_path, _quantities
@@ -81,6 +82,26 @@ def test_words(scale, shift, words):
     assert not found.passed and words in found.verdict and all(words in each for each in found.verdicts)
     low, high = found.ecdf_band()
     assert ((found.ecdf_difference()[1] < low) | (found.ecdf_difference()[1] > high)).any()
+
+
+def test_a_centred_guide_of_another_width_is_not_called_shifted():
+    """Chance moves the mean of ranks at both ends further than that of uniform ones; over many seeds."""
+    for scale, words in ((0.8, "too narrow"), (1.25, "too wide")):
+        found = [Calibration(gaussian_ranks(scale, num=200, num_draws=49, seed=seed), ("a", "b"), 49)
+                 for seed in range(100)]
+        said = [each.split(",")[0] for one in found for each in one.verdicts if each != "ok"]
+        assert len(said) > 80 and said.count(words) > 0.9 * len(said)
+        assert sum("shifted" in one.verdict for one in found) <= 5
+    shifted = [Calibration(gaussian_ranks(1.0, 0.3, 200, 49, seed), ("a", "b"), 49) for seed in range(30)]
+    assert sum("shifted" in one.verdict or one.passed for one in shifted) >= 28
+
+
+@pytest.mark.parametrize(("shift", "spread", "words"), [
+    (1.9, 2.1, "too narrow"), (-1.9, -2.1, "too wide"), (1.9, 1.9, "uneven"), (2.1, 2.0, "shifted, too low"),
+    (-9.0, 2.1, "shifted, too high"),
+])  # fmt: skip
+def test_only_a_mean_that_is_off_is_called_shifted(shift, spread, words):
+    assert _words("z", shift, spread, both_ends=False) == words
 
 
 def test_other_words():

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import pyro_rvae as rv
-from pyro_rvae.criticism.chunks import chunks, groups
+from pyro_rvae.criticism import one_step, sbc
+from pyro_rvae.criticism.chunks import check_data, chunks, groups
 
 
 @pytest.fixture
@@ -72,3 +73,46 @@ def test_no_tensor_of_an_evaluation_is_larger_than_max_bytes(data, name):
         sizes[max_bytes] = largest.bytes
     assert all(size <= max_bytes for max_bytes, size in sizes.items())
     assert sizes[2**15] < sizes[2**18]
+
+
+# ------------------------------------------------------------------------------------ data of another kind
+SIDES = {
+    "binary": lambda: rv.data.SequenceDataset((torch.rand(9, 3) < 0.4).double(), [4, 5]),
+    "real": lambda: rv.data.SequenceDataset(torch.randn(9, 3), [4, 5]),
+    "counts": lambda: rv.data.SequenceDataset(torch.arange(27.0).view(9, 3), [4, 5], kind="counts"),
+    "categories": lambda: rv.data.SequenceDataset(torch.arange(27).view(9, 3) % 4, [4, 5], classes=4,
+                                                  kind="categories"),
+}
+FITS = {("binary", "binary"), ("real", "real"), ("real", "counts"), ("real", "binary"), ("counts", "counts"),
+        ("counts", "binary"), ("categories", "categories")}
+
+
+@pytest.mark.parametrize("trained", SIDES)
+@pytest.mark.parametrize("given", SIDES)
+def test_data_that_the_likelihood_is_no_law_of_are_refused(trained, given):
+    data = SIDES[given]()
+    for model in (rv.VRNN.for_data(SIDES[trained](), z_dim=2, h_dim=3),
+                  rv.Supervised(rv.VRNN.for_data(SIDES[trained](), z_dim=2, h_dim=3), rv.Normal)):
+        if (trained, given) in FITS:
+            check_data(model, data, "evaluate")
+            continue
+        family = {"binary": "Bernoulli", "real": "Normal", "counts": "Poisson", "categories": "Categorical"}[trained]
+        with pytest.raises(ValueError, match=f"likelihood {family}, a law of .*set is of kind '{given}': pass data"):
+            check_data(model, data, "evaluate")
+
+
+@pytest.mark.parametrize("criticise", [rv.evaluate, rv.predictive_check, rv.to_arviz, one_step, sbc])
+def test_every_function_refuses_real_data_for_a_model_of_binary_ones(criticise):
+    with pytest.raises(ValueError, match="likelihood Bernoulli, a law of binary data; the data set is of kind 'real'"):
+        criticise(rv.VRNN.for_data(SIDES["binary"](), z_dim=2, h_dim=3), SIDES["real"]())
+
+
+@pytest.mark.parametrize("criticise", [rv.evaluate, rv.predictive_check, rv.to_arviz, one_step, sbc])
+def test_weights_of_another_precision_than_the_data(criticise):
+    data = SIDES["real"]()
+    model = rv.VRNN.for_data(data, z_dim=2, h_dim=3).float()
+    words = (r"weights are torch.float32, the data set holds torch.float64: convert the model, model.double\(\), or "
+             r"build the data set under torch.set_default_dtype\(torch.float32\)")
+    with pytest.raises(ValueError, match=words):
+        criticise(model, data)
+    check_data(model.double(), data, "evaluate")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyro
@@ -100,8 +101,23 @@ def test_one_sequence_has_nobody_to_swap_with(gaussian):
     assert math.isnan(found.shuffling_cost) and found.shuffled_frames == 0
     line = next(line for line in repr(found).splitlines() if "shuffled" in line)
     assert line.split("(10 draws)")[1].split() == "- not measurable with one sequence".split()
-    item = rv.data.StaticDataset(torch.ones(1, 5))
+    item = rv.data.StaticDataset((torch.arange(5.0) % 2)[None])
     assert "not measurable with one item" in repr(collapse_report(rv.VAE(5, 2, 4), item))
+
+
+@pytest.mark.parametrize("Model", [rv.VRAE, rv.VAE])
+def test_one_sequence_is_not_called_collapsed(Model, rolls):
+    data = rv.data.StaticDataset(rolls.train.values[:1]) if Model is rv.VAE else rolls.train.subset([0])
+    model = Model.for_data(data, z_dim=2, h_dim=4)
+    found = collapse_report(model, data, num_particles=3, floor=0.0)
+    one = "item" if Model is rv.VAE else "sequence"
+    assert np.isnan(found.activity["z"]).all() and found.unmeasured == ("z",) and found.collapsed == ()
+    assert math.isnan(found.to_dict()["active_units"])
+    line = next(line for line in repr(found).splitlines() if "active units" in line)
+    assert line.split()[2:] == ["-", "not", "measurable", "with", "one", one]
+    assert f"whether z follows the data can't be measured with one {one}" in found.verdict
+    assert "collapsed" not in repr(found) and "used" not in found.verdict
+    assert collapse_report(model, data, num_particles=3, floor=1e9).collapsed == ("z",), "its KL tells"
 
 
 @pytest.mark.parametrize("Model", [rv.VRNN, rv.DMM, rv.VRAE, rv.RVAE, rv.STORN])
@@ -283,6 +299,21 @@ def test_the_verdict_on_a_latent_that_is_not_read(gaussian):
 
     assert "the likelihood does almost as well with another sequence's latents" in collapse_report(
         Deaf(), gaussian.data).verdict
+
+
+def test_the_verdict_on_a_latent_of_which_neither_figure_tells_anything(gaussian):
+    found = collapse_report(gaussian.Model(), gaussian.data)
+    assert "is used" in found.verdict
+    noise = replace(found.information, terms=np.array([[0.9, -0.8, 0.7, -0.6, 0.2]]))
+    faint = replace(found, information=noise, kl=0.01)
+    faint = replace(faint, shuffling_cost=0.005 * faint.elbo)
+    assert faint.verdict.startswith("z is hardly used") and "latents cost 0.5% of the bound" in faint.verdict
+    assert "is used" in replace(faint, shuffling_cost=0.02 * found.elbo).verdict
+
+
+def test_a_floor_of_ones_own_is_named(gaussian):
+    found = collapse_report(gaussian.Model(), gaussian.data, floor=1e3)
+    assert "is below the floor of 1000" in found.verdict
 
 
 def test_the_verdict_by_latent_and_dimension(data):

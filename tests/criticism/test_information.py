@@ -120,6 +120,7 @@ def test_paths_of_ragged_sequences_by_hand(gaussian):
     terms = densities.diagonal(dim1=-2, dim2=-1) - densities.logsumexp(-1) + math.log(3)
     found = mutual_information(model, data, num_particles=4, seed=3)
     assert found.frames == 5 and "all 3 sequences, first 5 frames, 4 draws each" in found.of
+    assert "all 3 sequences, 5 frames, 4 draws each" in mutual_information(gaussian.Model(), cut, num_particles=4).of
     assert np.allclose(found.terms, terms, atol=1e-8)
     parts = mutual_information(model, data, num_particles=4, seed=3, max_bytes=1, batch_size=2)
     assert np.allclose(found.terms, parts.terms, atol=1e-8) and np.allclose(found.surplus, parts.surplus, atol=1e-8)

@@ -4,9 +4,10 @@ import json
 from functools import partial
 
 import numpy as np
+import pyro
 import pytest
 import torch
-from pyro.distributions import Bernoulli
+from pyro.distributions import Bernoulli, Normal
 from scipy import stats
 
 import pyro_rvae as rv
@@ -212,6 +213,7 @@ def _short(x):
     (lambda x: x, r"'bad' must return one shape .* \(5, 4\) and \(3, 4\) \(sequence 1 of the data\)"),
     (_short, r"'bad' failed on sequence 1 of the data, an array \(3, 4\) \(ZeroDivisionError: division by zero\)"),
     (lambda x: "high", r"'bad' failed on sequence 0 of the data, .* \(ValueError: could not convert"),
+    (lambda x: [], r"'bad' returned nothing for sequence 0 of the data, an array .* \(shape \(0,\)\)"),
     (lambda x: None, "'bad' returned NaN for sequence 0"),
     (lambda x, y: 0.0, "'bad' failed on sequence 0 of the data, .*TypeError"),
 ])
@@ -243,3 +245,76 @@ def test_refusals(rolls):
         predictive_check(model, rolls, num=2)
     with pytest.raises(ValueError, match="leaves no frame to draw"):
         predictive_check(model, rolls.test, num=2, draw=partial(from_prefix, prefix=8))
+
+
+def test_a_statistic_cannot_change_what_the_others_see(gaussian):
+    def shifting(x):
+        x += 5.0
+        return x.mean()
+
+    with pytest.raises(ValueError, match=r"'first' failed on sequence 0 of .*read-only\): change a copy, x = x"):
+        predictive_check(gaussian.Model(), gaussian.data, {"first": shifting, "mean": average_mean}, num=2)
+    kept = gaussian.data.values.clone()
+    predictive_check(gaussian.Model(), gaussian.data, {"copy": lambda x: shifting(x.copy())}, num=2)
+    assert torch.equal(gaussian.data.values, kept)
+
+
+def test_draws_without_paths_say_so_under_the_table(gaussian, rolls):
+    words = "Each frame was drawn for itself"
+    for draw in (one_step, reconstructed):
+        check = predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, num=2, draw=draw)
+        assert repr(check).splitlines()[-1].strip().startswith(words)
+    for draw in (free_running, partial(from_prefix, prefix=2)):
+        check = predictive_check(gaussian.Model(), gaussian.data, {"m": average_mean}, num=2, draw=draw)
+        assert words not in repr(check)
+    items = rv.data.StaticDataset(torch.rand(12, 5))
+    model = rv.VAE.for_data(items, z_dim=2, h_dim=8)
+    check = predictive_check(model, items, {"m": np.mean}, num=1, draw=reconstructed)
+    assert words not in repr(check) and check.unit == "items" and "1 reconstructed replicate of the data" in repr(check)
+    assert "'m' of 12 items stands among" in repr(predictive_check(model, items, {"m": np.mean}, num=2).pit("m"))
+
+
+def test_a_scale_over_time_differs_one_step_ahead_for_the_true_model_too():
+    """Why the line is there: draws of a perfect model, frame by frame."""
+    class Level(rv.SequenceVAE):
+        """c ~ N(0, 1) once, x_t ~ N(c, 0.1): sequences differ in level, and hardly move."""
+
+        def __init__(self):
+            super().__init__()
+            self.x_dim = 1
+
+        def generative(self, steps):
+            c = pyro.sample("c", Normal(torch.zeros(1), 1.0).to_event(1))
+            for t in steps:
+                t.sample("x", lambda c: Normal(c, 0.1).to_event(1), t.hold(c))
+
+        def inference(self, steps, x):
+            mask = torch.ones(x.shape[:2]) if steps.mask is None else steps.mask.to(x.dtype)
+            precision = 1 + 100 * mask.sum(-1, keepdim=True)
+            mean = 100 * (x * mask[..., None]).sum(-2) / precision
+            pyro.sample("c", Normal(mean, precision**-0.5).to_event(1))
+
+    data = rv.data.SequenceDataset(free_running(Level(), _frames([6] * 40), 1, seed=1).values[0], [6] * 40)
+    spread = {"scale": lambda x: x.std()}
+    ahead, paths = (predictive_check(Level(), data, spread, num=20, draw=draw) for draw in (one_step, free_running))
+    assert ahead.p_value("scale")[0] > 0.97 and 0.02 < paths.p_value("scale")[0] < 0.98
+
+
+@pytest.mark.parametrize(("statistics", "draw", "match"), [
+    ([np.mean], free_running, r"predictive_check takes each statistic by its name, a dictionary .* got list"),
+    (np.mean, free_running, "by its name, a dictionary such as .* got a function"),
+    ({"m": np.mean}, "one_step", "a function .* got str 'one_step': pass the function itself: draw=one_step"),
+    ({"m": np.mean}, 3, "draw must be a function such as one_step, or Replicates, got int 3"),
+    ({"m": np.mean}, from_prefix, r"to be told its prefix: pass functools.partial\(from_prefix, prefix=16\)"),
+    ({"m": np.mean}, lambda *args, **how: [1], "draw must return Replicates, .* got list"),
+])  # fmt: skip
+def test_arguments_of_another_type(statistics, draw, match, gaussian):
+    with pytest.raises(TypeError, match=match):
+        predictive_check(gaussian.Model(), gaussian.data, statistics, 2, draw=draw)
+
+
+def test_a_class_is_no_model(rolls):
+    with pytest.raises(TypeError, match=r"needs a model, got the class VRNN: make one first, such as VRNN.for_data"):
+        predictive_check(rv.VRNN, rolls.test)
+    with pytest.raises(TypeError, match="evaluate needs a model, got the class VRNN"):
+        rv.evaluate(rv.VRNN, rolls.test)

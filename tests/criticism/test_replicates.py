@@ -402,3 +402,10 @@ def test_refusals(rolls):
     case = zoo.ZOO["path-prior"]
     with pytest.raises(ValueError, match="site 'z' of the guide has an event of 2 dims and isn't sampled in a loop"):
         from_prefix(case.make(), ragged(case), 2, prefix=2)
+
+
+def test_one_of_each_is_said_in_the_singular():
+    made = rv.criticism.Replicates(np.zeros((1, 1, 2)), np.array([1]), "from_prefix", np.array([1]))
+    assert repr(made) == "Replicates(1 data set of 1 sequence, 1 frame, drawn by from_prefix, the first frame observed)"
+    many = rv.criticism.Replicates(np.zeros((2, 5, 2)), np.array([2, 3]), "from_prefix", np.array([1, 2]))
+    assert repr(many).endswith("2 sequences, 5 frames, drawn by from_prefix, the first 1 to 2 frames observed)")

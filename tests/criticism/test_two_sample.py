@@ -12,7 +12,17 @@ from scipy import stats
 from torch import nn
 
 import pyro_rvae as rv
-from pyro_rvae.criticism import Pair, Replicates, free_running, opening, statistics, two_sample
+from pyro_rvae.criticism import (
+    Pair,
+    Replicates,
+    free_running,
+    from_prefix,
+    one_step,
+    opening,
+    reconstructed,
+    statistics,
+    two_sample,
+)
 from pyro_rvae.criticism.classifiers import ClassifierTest, SmallLSTM, linear_test, network_test
 from pyro_rvae.criticism.mmd import matched_mmd
 
@@ -333,6 +343,15 @@ def test_refusals():
         two_sample(Noise(), data, permutations=0)
     with pytest.raises(ValueError, match="replicates of another data set"):
         two_sample(Noise(), data, draw=free_running(Noise(), noise_data(0, [5] * 12), 1))
+    with pytest.raises(TypeError, match="two_sample takes each feature by its name, a dictionary .* got list"):
+        two_sample(Noise(), data, features=[np.mean])
+    for draw, message in (("one_step", "got str 'one_step'"), (from_prefix, "to be told its prefix")):
+        with pytest.raises(TypeError, match=message):
+            two_sample(Noise(), data, draw=draw)
+    for draw in (one_step, reconstructed, partial(one_step, seed=1), one_step(Noise(), data, 1)):
+        with pytest.raises(ValueError, match="needs draws that are paths, .* or from_prefix, got those of"):
+            two_sample(Noise(), data, draw=draw)
+    assert linear_only(Noise(), data, draw=partial(from_prefix, prefix=0.5)).p_value > 0.05
     with pytest.raises(TypeError, match="two_sample needs one data set"):
         two_sample(Noise(), [1, 2])
     with pytest.raises(ValueError, match="needs at least one feature"):

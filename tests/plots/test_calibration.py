@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_hex
 
 import pyro_rvae as rv
@@ -67,7 +68,18 @@ def test_pareto_k_by_its_consequences(texts):
 
 def test_too_few_particles_for_pareto_k(texts):
     panels = plots.khat_plot(SimpleNamespace(pareto_k=np.full(3, np.nan), num_particles=5))
-    assert "5 particles are too few to fit a tail: Pareto k is unknown" in texts(panels)
+    assert "5 particles can't tell Pareto k: a tail to fit needs at least 30" in texts(panels)
+    assert not any("to be trusted" in text for text in texts(panels))
+    tied = plots.khat_plot(SimpleNamespace(pareto_k=np.full(3, np.nan), num_particles=50))
+    assert "No weights have a tail to fit: Pareto k is unknown" in texts(tied)
+
+
+def test_pareto_k_of_leave_one_out(texts):
+    data = rv.data.StaticDataset(torch.rand(6, 3))
+    found = rv.criticism.loo(rv.VAE.for_data(data, z_dim=1, h_dim=3), data, num_particles=40)
+    panels = plots.khat_plot(found)
+    assert any("6 items have a Pareto k that 40 particles" in text for text in texts(panels))
+    assert panels[0].get_xlabel() == "item"
 
 
 @pytest.fixture

@@ -53,3 +53,29 @@ def test_no_pyplot_state():
         "assert before or 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("bounds_plot", "an Evaluation"), ("steps_plot", "an Evaluation"), ("collapse_plot", "a CollapseReport"),
+    ("khat_plot", "an Evaluation, or what psis or loo returns"), ("predictive_plot", "a PredictiveCheck"),
+    ("sbc_plot", "a Calibration"), ("coverage_plot", "PredictiveScores"), ("crps_plot", "PredictiveScores"),
+    ("history_plot", "the History that fit returned"),
+])  # fmt: skip
+@pytest.mark.parametrize("wrong", [3, "text", [1, 2], np.zeros(3)])
+def test_what_is_no_result_is_refused(name, wanted, wrong):
+    with pytest.raises(TypeError, match=f"{name} needs {wanted}.*got {type(wrong).__name__}"):
+        getattr(plots, name)(wrong)
+
+
+def test_other_arguments_of_another_type():
+    for wrong in ("text", object()):
+        with pytest.raises(TypeError, match=f"pit_plot needs a Pit, .* or an array .* got {type(wrong).__name__}"):
+            plots.pit_plot(wrong)
+    with pytest.raises(ValueError, match=r"PIT values lie between 0 and 1, got -1 to 3: pass a Pit"):
+        plots.pit_plot(np.array([-1.0, 3.0]))
+    with pytest.raises(TypeError, match="sequences_plot needs one data set.* got int"):
+        plots.sequences_plot(3, [np.zeros((2, 2))])
+    with pytest.raises(TypeError, match="piano_rolls needs a list of rolls, .* got int"):
+        plots.piano_rolls(3)
+    with pytest.raises(TypeError, match="reconstruction_plot needs a SequenceVAE, got int"):
+        plots.reconstruction_plot(3, 3)
