@@ -482,3 +482,17 @@ def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in out for command in ("train", "evaluate", "sample", "report"))
     assert main([]) == 2
     assert "usage: pyro-rvae" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("elbo", ["IWAE", "FIVO", "PathDerivative", "Trace_ELBO"])
+def test_each_objective_trains(music: str, elbo: str) -> None:
+    words = ["--model", "VRNN", "--model.z_dim", "2", "--model.h_dim", "4", "--elbo", elbo, "--elbo_particles", "2",
+             "--encoder_updates", "2", "--accumulate", "2", "--quiet", "true"]
+    assert main(["train", "--data", music, "--out", "run", *TINY, *words]) == 0
+    assert json.loads(Path("run/metrics.json").read_text())["training"]["valid_elbo"] > 0
+
+
+def test_an_objective_that_the_model_does_not_take(music: str, refused: Failure) -> None:
+    words = ["--model", "VRAE", "--elbo", "FIVO", "--quiet", "true"]
+    said = refused("train", "--data", music, "--out", "run", *TINY, *words)
+    assert "no latent in the loop that samples x" in said

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 __all__ = ["EXAMPLES", "LR", "MAIN_LR", "MAIN_MODEL", "Evaluate", "Report", "Sample", "Train", "names"]
 
-Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceEnum_ELBO"]
+Elbo = Literal["TraceMeanField_ELBO", "Trace_ELBO", "TraceEnum_ELBO", "IWAE", "FIVO", "PathDerivative"]
 Kinds = Literal["binary", "real", "counts", "categories"]
 
 MAIN_MODEL: dict[str, Any] = {"class_path": "pyro_rvae.DMM",
@@ -48,7 +48,10 @@ class Train:
         clip: Largest global norm of a gradient.
         kl_start: KL weight of the first step.
         kl_steps: Steps in which the KL weight rises to 1.
-        elbo: Estimator of the bound, one of Pyro's; TraceMeanField_ELBO takes the KL in closed form where there is one.
+        elbo: Objective, one of Pyro's or of ours; TraceMeanField_ELBO takes the KL in closed form where there is one.
+        elbo_particles: Particles of IWAE and FIVO.
+        encoder_updates: Updates of the guide alone for each one of the model alone. Default: both move together.
+        accumulate: Batches whose gradients make one step.
         patience: Stop when the validation bound hasn't improved for so many epochs. Default: never.
         ema: Decay of a moving average of the weights, which is validated and kept in their place. Default: none.
         seed: Of weights, batches, draws, samples.
@@ -81,6 +84,9 @@ class Train:
     kl_start: float = 0.05
     kl_steps: int = 300
     elbo: Elbo = "TraceMeanField_ELBO"
+    elbo_particles: int = 16
+    encoder_updates: int | None = None
+    accumulate: int = 1
     patience: int | None = None
     ema: float | None = None
     seed: int = 0

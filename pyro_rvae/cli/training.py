@@ -14,7 +14,7 @@ import torch
 from ..core import SequenceVAE, explicit
 from ..criticism import CollapseMonitor, predictive_check, to_arviz, to_netcdf
 from ..data import Splits
-from ..infer import History, constant, cosine, fit, linear
+from ..infer import FIVO, IWAE, History, PathDerivative, constant, cosine, fit, linear
 from ..infer.checkpoint import has_checkpoint
 from ..tasks import save_pretrained
 from .choose import build_model, load_data, model_of
@@ -83,10 +83,10 @@ def _begin(settings: Train) -> tuple[Train, RunDirectory, Splits[Any], SequenceV
 def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: SequenceVAE) -> History:
     steps = settings.kl_steps
     enumerated = settings.elbo == "TraceEnum_ELBO"  # sums regimes out, one site a step
-    elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1) if enumerated else getattr(pyro.infer, settings.elbo)()
     with explicit() if enumerated else nullcontext():
         return fit(
-            model, splits.train, splits.valid, elbo=elbo, epochs=settings.epochs,
+            model, splits.train, splits.valid, elbo=_objective(settings), epochs=settings.epochs,
+            encoder_updates=settings.encoder_updates, accumulate=settings.accumulate,
             batch_size=settings.batch_size, lr=settings.lr or LR, weight_decay=settings.weight_decay,
             schedule=cosine() if settings.schedule == "cosine" else constant(), clip=settings.clip,
             kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
@@ -94,6 +94,17 @@ def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: Sequenc
             checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
             callbacks=_monitors(settings, run, splits.valid),
         )  # fmt: skip
+
+
+def _objective(settings: Train) -> Any:
+    """What is minimised: one of ours with its particles, or one of Pyro's."""
+    if settings.elbo in ("IWAE", "FIVO"):
+        return {"IWAE": IWAE, "FIVO": FIVO}[settings.elbo](settings.elbo_particles)
+    if settings.elbo == "PathDerivative":
+        return PathDerivative()
+    if settings.elbo == "TraceEnum_ELBO":
+        return pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+    return getattr(pyro.infer, settings.elbo)()
 
 
 def _monitors(settings: Train, run: RunDirectory, valid: Any) -> list[CollapseMonitor]:
