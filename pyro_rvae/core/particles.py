@@ -105,13 +105,15 @@ class ParticleStep(Rollout):
         return self.follow(super().at(sequence, via))
 
     def prev(self, name: str, init: Tensor, via: Via = same) -> Tensor:
-        known = self.known_until(name)
+        known, place = self.known_until(name), self.place()
         if self.t == 0:  # of a site that is known the start is the same for all particles, so it stays small
             shape = self.steps.batch_shape[-1:] if known and init.dim() == 1 else self.steps.batch_shape
             return self.once(("prev", name, id(init), id(via)), (init, via),
                              lambda: via(init.expand(*shape, init.shape[-1])))
         if self.t - 1 < known:
-            return self.sequence(name, via)[self.t - 1]
+            if place not in self._unbound:  # by place: a body may make its ``via`` anew at each step
+                self._unbound[place] = self.sequence(name, via)
+            return self._unbound[place][self.t - 1]
         before = self.drawn[name][-1]
         return self.once(("prev", name, id(via), id(before)), (via, before),
                          lambda: via(self.steps.reader(name)(before)))

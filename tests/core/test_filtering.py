@@ -223,6 +223,28 @@ def test_a_model_without_a_latent_a_step_is_refused(build: Any) -> None:
         particle_filter(model, x)
 
 
+class Fresh(LinearGaussian):
+    """Makes the map of x_{t-1} anew at each step, and counts the frames that it is given."""
+
+    frames = 0
+
+    def look(self, x: Tensor) -> Tensor:
+        self.frames += x.shape[-2] if x.dim() == 3 else 1
+        return x
+
+    def generative(self, steps: rv.Steps) -> None:
+        for t in steps:
+            seen = t.prev("x", torch.zeros(1), lambda x: self.look(x))
+            z = t.sample("z", self.transition, t.prev("z", torch.zeros(1)) + 0 * seen)
+            t.sample("x", self.emission, z)
+
+
+def test_a_known_sequence_is_read_once_whatever_its_map() -> None:
+    model, x = Fresh(smooth=False), torch.randn(2, 40, 1)
+    particle_filter(model, x, num_particles=3)
+    assert model.frames <= 40 + 2 + 1  # all of them at once, and the start, of the probe and of the first step
+
+
 def test_a_handler_that_fixes_a_latent_is_refused() -> None:
     model, x = LinearGaussian(), torch.randn(2, 4, 1)
     with pytest.raises(RuntimeError, match="fixes site 'z'"), poutine.condition(data={"z": torch.zeros(2, 4, 1)}):
