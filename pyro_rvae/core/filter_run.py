@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro.poutine as poutine
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -183,20 +184,21 @@ class FilterRun:
         """Add the sites that stand outside of the loop to the weights; what is drawn once a data set is returned."""
         shared = torch.zeros((), dtype=self.like.dtype, device=self.like.device)
         for trace, sign in ((stated, 1.0), (drawn, -1.0)):
-            trace.compute_log_prob()
             for name, site in sites(trace).items():
                 if (sign, name) in self.record.counted:
                     continue
                 self.record.counted.add((sign, name))
+                # not by compute_log_prob, which reads each density back to the host to look for NaN
+                density = scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
                 if sign < 0 and site["is_observed"]:
-                    rewards = -site["log_prob"]
+                    rewards = -density
                     self.auxiliary = self.auxiliary + (rewards.mean(0) if rewards.dim() > 1 else rewards).sum()
                 elif in_batch(site):
-                    self._pending.append(sign * site["log_prob"])
+                    self._pending.append(sign * density)
                     if not site["is_observed"] and sign < 0 and not site["fn"].has_rsample:
                         self.score(site["fn"].log_prob(site["value"]))
                 else:
-                    shared = shared + sign * site["log_prob_sum"]
+                    shared = shared + sign * density.sum()
         return shared
 
     def _check(self, drawn: Trace, stated: Trace) -> None:

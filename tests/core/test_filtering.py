@@ -266,3 +266,21 @@ def test_with_the_exact_posterior_of_an_hmm_one_particle_gives_its_evidence() ->
 def test_a_guide_that_draws_the_loops_latents_in_several_loops_is_refused() -> None:
     with pytest.raises(ValueError, match=r"draws \['s', 'z'\].*in one loop; that of SwitchingLDS draws \['z'\]"):
         particle_filter(rv.SwitchingLDS(5, 3, 8, modes=3), torch.ones(2, 4, 5))
+
+
+# ------------------------------------------------------------------------------------------------ devices
+@pytest.mark.parametrize("name", ["VRNN", "DMM", "HRAE", "KVAE", "DMM-process", "conditional-STORN", "supervised-VRNN"])
+def test_nothing_is_made_on_the_default_device_and_no_step_waits_for_one(name: str) -> None:
+    """Under another default device all stays where the model is; and a step runs where no tensor has a value."""
+    model, x, extra, elbo = ZOO[name].make(), ZOO[name].x(), ZOO[name].extra(), rv.FIVO(3, threshold=2.0)
+    torch.set_default_device("meta")
+    try:
+        here = elbo.differentiable_loss(model.model, model.guide, x, MASK, **extra)
+    finally:
+        torch.set_default_device(None)
+    assert here.device.type == "cpu" and here.isfinite()
+    extra, model = {key: value.to("meta") for key, value in extra.items()}, model.to("meta")
+    with pyro.validation_enabled(False), rv.trusted(missing=False):
+        loss = elbo.differentiable_loss(model.model, model.guide, x.to("meta"), MASK.to("meta"), **extra)
+        loss.backward()
+    assert loss.device.type == "meta"
