@@ -93,10 +93,11 @@ class OneStep(Step):
         return law
 
     def carry(self, name: str, causal: Any, *inputs: Tensor, init: Tensor | None = None) -> Tensor:
-        u = concat(inputs)
         if self.t == 0:
             self.state[name] = causal.begin(init) if init is not None else None
-        y, self.state[name] = causal.step(u, self.state[name])
+        state = self.state[name]
+        joined = getattr(causal, "step_of", None)
+        y, self.state[name] = joined(inputs, state) if joined else causal.step(concat(inputs), state)
         return y  # type: ignore[no-any-return]
 
 

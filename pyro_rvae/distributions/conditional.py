@@ -38,7 +38,7 @@ class Conditional(nn.Module):
 
     def params(self, *inputs: Tensor) -> Tensor:
         """Raw parameters; at least float32, since a log-density in half precision is off by 0.1 nats a frame."""
-        raw = self.net(concat(inputs))
+        raw = self.net.of(*inputs) if isinstance(self.net, MLP) else self.net(concat(inputs))
         return raw.float() if raw.dtype in (torch.bfloat16, torch.float16) else raw
 
     def forward(self, *inputs: Tensor) -> dist.TorchDistribution:

@@ -5,12 +5,13 @@ Time is dim -2, features are dim -1; any leading dims (particles, sequences) bro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .networks import lacks, origin
+from .networks import concat, joined_linear, lacks, origin, ragged
 
 __all__ = ["GRU", "LSTM", "RNN", "Causal", "linear_scan"]
 
@@ -44,6 +45,10 @@ class Causal(nn.Module):
     def step(self, u: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One step: ``u (..., in_dim)`` and the state (``None`` at the start) to ``(y (..., out_dim), state)``."""
         raise NotImplementedError
+
+    def step_of(self, inputs: Sequence[Tensor], state: Any = None) -> tuple[Tensor, Any]:
+        """:meth:`step` of the inputs joined on the last dim; they may differ in their leading dims."""
+        return self.step(concat(inputs), state)
 
     def begin(self, init: Tensor | None) -> Any:
         """The state that stands for the vector ``init (..., state_dim)``; ``None`` means the zero state."""
@@ -138,6 +143,19 @@ class LSTM(_Recurrent):
 
     def cell(self, u: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:
         return torch.lstm_cell(u, state, *weights)
+
+    def step_of(self, inputs: Sequence[Tensor], state: list[tuple[Tensor, ...]] | None = None) -> tuple[Tensor, Any]:
+        if self.rnn.num_layers > 1 or not ragged(inputs):
+            return super().step_of(inputs, state)
+        weights: list[Any] = self.rnn._flat_weights
+        w, u, *biases = weights
+        # what particles share goes through its columns of w once for all of them
+        gates = joined_linear(inputs, w, biases[0] + biases[1] if biases else None)
+        h, c = state[0] if state is not None else (gates.new_zeros(self.out_dim),) * 2
+        i, f, g, o = (gates + nn.functional.linear(h, u)).chunk(4, -1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        return h, [(h, c)]
 
 
 class GRU(_Recurrent):

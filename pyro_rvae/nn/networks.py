@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 __all__ = ["MLP", "CodeReader", "FrameDropout", "GatedTransition", "Reader", "WordDropout", "build", "concat",
-           "is_recipe"]
+           "is_recipe", "joined_linear", "ragged"]
 
 
 def concat(inputs: Sequence[Tensor]) -> Tensor:
@@ -25,6 +25,24 @@ def concat(inputs: Sequence[Tensor]) -> Tensor:
         lead = torch.broadcast_shapes(*(i.shape[:-1] for i in inputs))
         inputs = [i.expand(*lead, -1) for i in inputs]
     return torch.cat(list(inputs), -1)
+
+
+def ragged(inputs: Sequence[Tensor]) -> bool:
+    """Whether inputs differ in their leading dims: some belong to a particle, and others to all of them."""
+    return any(i.shape[:-1] != inputs[0].shape[:-1] for i in inputs)
+
+
+def joined_linear(inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``W [u_1, u_2, ...] + b``, each input mapped by its own columns before it is spread over the others' dims.
+
+    The same numbers as of the joined inputs, to rounding; what many particles share is mapped once for all of them.
+    """
+    columns = weight.split([i.shape[-1] for i in inputs], -1)
+    first, *others = (nn.functional.linear(i, w) for i, w in zip(inputs, columns, strict=True))
+    total = first if bias is None else first + bias
+    for other in others:
+        total = total + other
+    return total
 
 
 def is_recipe(part: Any) -> bool:
@@ -102,6 +120,16 @@ class MLP(nn.Sequential):
             in_dim = width
         super().__init__(*layers, *([nn.Linear(in_dim, out_dim)] if output else []))
         self.out_dim = out_dim
+
+    def of(self, *inputs: Tensor) -> Tensor:
+        """Of the inputs joined on the last dim, which may differ in their leading dims (:func:`joined_linear`)."""
+        first, *rest = self
+        if not ragged(inputs) or not isinstance(first, nn.Linear):
+            return self(concat(inputs))  # type: ignore[no-any-return]
+        x = joined_linear(inputs, first.weight, first.bias)
+        for layer in rest:
+            x = layer(x)
+        return x
 
 
 class GatedTransition(nn.Module):

@@ -155,3 +155,22 @@ def test_scan_takes_zeros_negative_and_growing_factors() -> None:
 def test_scan_is_exact_over_a_long_sequence() -> None:
     a, b = torch.rand(1, 4097, 2), torch.randn(1, 4097, 2)
     close(linear_scan(a, b), loop(a, b))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("part", ["LSTM", "GRU", "RNN", "two layers"])
+def test_step_of_is_the_step_of_the_joined_inputs(part: str, bias: bool) -> None:
+    """Also where the inputs belong to different numbers of particles, from the start and from a state."""
+    built = {"LSTM": lambda: rv.LSTM(5, 4), "GRU": lambda: rv.GRU(5, 4), "RNN": lambda: rv.RNN(5, 4),
+             "two layers": lambda: rv.LSTM(5, 4, layers=2)}[part]()
+    if not bias:
+        built.rnn = type(built.rnn)(5, 4, built.rnn.num_layers, batch_first=True, bias=False)
+    inputs, state, joined = (torch.randn(3, 2, 2, requires_grad=True), torch.randn(2, 3)), None, None
+    for _ in range(3):
+        y, state = built.step_of(inputs, state)
+        expected, joined = built.step(torch.cat([inputs[0], inputs[1].expand(3, 2, 3)], -1), joined)
+        torch.testing.assert_close(y, expected)
+    weights = list(built.parameters())
+    for a, b in zip(torch.autograd.grad(y.sum(), weights, retain_graph=True),
+                    torch.autograd.grad(expected.sum(), weights), strict=True):
+        torch.testing.assert_close(a, b)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import pyro_rvae as rv
-from pyro_rvae.nn import build, concat, is_recipe
+from pyro_rvae.nn import MLP, build, concat, is_recipe
+from pyro_rvae.nn.networks import joined_linear
 
 
 def test_concat_broadcasts_what_stands_in_front() -> None:
@@ -158,3 +159,12 @@ def test_no_gradient_through_what_is_missing() -> None:
     x = torch.tensor([[1.0, torch.nan]], requires_grad=True)
     gradient = torch.autograd.grad((rv.Reader(2)(x) ** 2).sum(), x)[0]
     assert gradient.tolist() == [[2.0, 0.0]]
+
+
+def test_inputs_of_different_leading_dims_are_mapped_as_if_they_were_joined() -> None:
+    a, b, c = torch.randn(3, 4, 2), torch.randn(4, 3), torch.randn(3, 4, 1)
+    layer, net = nn.Linear(6, 5), MLP(6, 7, hidden=(8,))
+    torch.testing.assert_close(joined_linear([a, b, c], layer.weight, layer.bias), layer(concat([a, b, c])))
+    torch.testing.assert_close(joined_linear([b, a, c], layer.weight, None),
+                               nn.functional.linear(concat([b, a, c]), layer.weight))
+    torch.testing.assert_close(net.of(a, b, c), net(concat([a, b, c])))
