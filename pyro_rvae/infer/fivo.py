@@ -65,7 +65,7 @@ class FIVO(Objective):
             without latents in that loop.
         ParticlesDied: all weights of a sequence are zero at a step.
 
-    Source: Maddison et al. (2017), "Filtering Variational Objectives", arXiv:1705.09279, equations 4-6 and algorithm 1;
+    Source: Maddison et al. (2017), "Filtering Variational Objectives", arXiv:1705.09279, algorithm 1;
     also Le et al. (2018), arXiv:1705.10306 and Naesseth et al. (2018), arXiv:1705.11140. We differ in systematic
     resampling by default, theirs is multinomial.
     """

@@ -143,7 +143,7 @@ class IWAE(_Pathwise):
         ValueError: fewer than one particle; for the doubly reparametrised gradient, what
             :class:`PathDerivative` refuses, and latents with unlike KL weights.
 
-    Source: Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders", arXiv:1509.00519, equation 8;
+    Source: Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders", arXiv:1509.00519;
     Tucker, Lawson, Gu & Maddison (2019), "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives",
     arXiv:1810.04152; score functions: Mnih & Rezende (2016), "Variational Inference for Monte Carlo
     Objectives", arXiv:1602.06725, with the geometric mean.

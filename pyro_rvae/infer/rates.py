@@ -132,7 +132,7 @@ class TargetRate(_Rated):
         ValueError: a rate that is negative or not finite (the message names the schedule and the step); when it is
             used, latents that are not reparametrised, or a KL weight.
 
-    Source: Burgess et al. (2018), "Understanding disentangling in beta-VAE", arXiv:1804.03599, equation 8; Alemi et al.
+    Source: Burgess et al. (2018), "Understanding disentangling in beta-VAE", arXiv:1804.03599; Alemi et al.
     (2018), "Fixing a Broken ELBO", arXiv:1711.00464, who also aim at a rate. We differ in nats per frame.
 
     >>> rv.fit(model, data, elbo=rv.TargetRate(0.5, weight=10.0))  # doctest: +SKIP

@@ -116,7 +116,7 @@ class HalfCosine:
 
     .. math:: w(s) = b + (a - b) \tfrac12 (1 + \cos(\pi \min(s / S, 1)))
 
-    The learning rate's is :class:`Cosine`. Source: Fu et al. (2019), arXiv:1903.10145, section 4, whose rising function
+    The learning rate's is :class:`Cosine`. Source: Fu et al. (2019), arXiv:1903.10145, whose rising function
     may be any monotone one (ours is linear in :class:`Cyclical`).
 
     >>> HalfCosine(0.0, 1.0, 100)(50)
