@@ -16,7 +16,7 @@ from .core.contexts import forked, unregistered
 from .core.filtered import Unfiltered
 from .core.filtering import particle_filter
 from .core.traces import in_batch, is_point, sites
-from .nn import FrameDropout, WordDropout
+from .nn import FrameDropout
 
 __all__ = ["check_model"]
 
@@ -100,7 +100,7 @@ def _without_dropout(model: SequenceVAE) -> SequenceVAE:
     for module in twin.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        elif isinstance(module, WordDropout | FrameDropout) and module.p < 1.0:
+        elif isinstance(module, FrameDropout) and module.p < 1.0:
             module.p = 0.0
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0

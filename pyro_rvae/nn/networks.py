@@ -210,42 +210,13 @@ class CodeReader(nn.Module):
         return self.embedding(x.long() + self.offset).flatten(-2)
 
 
-class WordDropout(nn.Module):
-    """In training mode, each frame ``(..., dim)`` is replaced by one learned vector with probability ``p``.
-
-    It keeps a decoder that reads x_{t-1} from doing without its latent. With ``p=1`` the frame is replaced in
-    evaluation too: the decoder never reads x. Source: Bowman, Vilnis, Vinyals, Dai, Jozefowicz & Bengio (2016),
-    "Generating Sentences from a Continuous Space", arXiv:1511.06349, section 3.1 (their unknown word is our vector).
-
-    Arguments:
-        dim: width of a frame as networks read it.
-        p: probability, from 0 to 1.
-    """
-
-    def __init__(self, dim: int, *, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"WordDropout: p must be from 0 to 1, got {p}.")
-        self.p, self.unknown = p, nn.Parameter(torch.zeros(dim))
-
-    def forward(self, frame: Tensor) -> Tensor:
-        if self.p == 1.0:
-            return self.unknown.expand_as(frame)
-        if not self.training or not self.p:
-            return frame
-        dropped = torch.rand(frame.shape[:-1], device=frame.device).unsqueeze(-1) < self.p
-        return torch.where(dropped, self.unknown, frame)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
 class FrameDropout(nn.Module):
     """In training mode each frame ``(..., dim)`` is read as zeros with probability ``p``: as wholly missing.
 
-    It is :class:`WordDropout` for frames of numbers, with nothing learned: zeros are what a
-    :class:`~pyro_rvae.Reader` makes of a missing frame, its flags too. The other frames are not scaled up. With ``p=1``
-    evaluation reads none either. Source: Bowman et al. (2016), arXiv:1511.06349, section 3.1, for words.
+    It keeps a decoder that reads x_{t-1} from doing without its latent; zeros are what a :class:`~pyro_rvae.Reader`
+    makes of a missing frame, its flags too. The other frames are not scaled up. With ``p=1`` the decoder never reads x,
+    in evaluation either. Source: Bowman, Vilnis, Vinyals, Dai, Jozefowicz & Bengio (2016), "Generating Sentences from a
+    Continuous Space", arXiv:1511.06349, section 3.1, for words.
 
     Arguments:
         dim: width of a frame as networks read it.
@@ -255,16 +226,31 @@ class FrameDropout(nn.Module):
     def __init__(self, dim: int, *, p: float = 0.5) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:
-            raise ValueError(f"FrameDropout: p must be from 0 to 1, got {p}.")
+            raise ValueError(f"{type(self).__name__}: p must be from 0 to 1, got {p}.")
         self.p = p
+
+    def blank(self, frame: Tensor) -> Tensor:
+        """What stands in the place of a frame."""
+        return torch.zeros_like(frame)
 
     def forward(self, frame: Tensor) -> Tensor:
         if self.p == 1.0:
-            return torch.zeros_like(frame)
+            return self.blank(frame)
         if not self.training or not self.p:
             return frame
         dropped = torch.rand(frame.shape[:-1], device=frame.device).unsqueeze(-1) < self.p
-        return frame.masked_fill(dropped, 0.0)
+        return torch.where(dropped, self.blank(frame), frame)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class WordDropout(FrameDropout):
+    """:class:`FrameDropout` for words: a frame is replaced by one learned vector, the unknown word of Bowman et al."""
+
+    def __init__(self, dim: int, *, p: float = 0.5) -> None:
+        super().__init__(dim, p=p)
+        self.unknown = nn.Parameter(torch.zeros(dim))
+
+    def blank(self, frame: Tensor) -> Tensor:
+        return self.unknown.expand_as(frame)
