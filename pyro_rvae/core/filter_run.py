@@ -18,7 +18,7 @@ from .filtered import Filtered, Unfiltered
 from .noise import noise_source
 from .particles import ParticleStep
 from .reordering import take
-from .resampling import Resampling, effective_size
+from .resampling import Resampling, check_ancestors, effective_size
 from .traces import check_latents, in_batch, sites
 
 __all__ = ["FilterRun"]
@@ -40,6 +40,7 @@ class FilterRun:
         self.ancestors: list[Tensor | None] = []
         self.record = Record()
         self._pending: list[Tensor] = []
+        self._shared_score: list[Tensor] = []
         self.auxiliary: Any = 0.0
         self._score: list[Tensor] = []
 
@@ -73,7 +74,10 @@ class FilterRun:
         self.name = type(model).__name__
         drawn, stated = poutine.trace(), poutine.trace()
         guide = None if bootstrap else Coroutine(_within(drawn, lambda: model.guide(*batch, **known)))
-        program = Coroutine(_within(stated, lambda: _replayed(model, drawn.trace, bootstrap)(*batch, **known)))
+        if bootstrap:  # only what is drawn once a data set comes from its guide
+            _within(drawn, lambda: model._shared(getattr(model, "shared_posterior", None), len(batch[0])))()
+        # the trace is that of the guide once the guide has begun
+        program = Coroutine(_within(stated, lambda: poutine.replay(model.model, trace=drawn.trace)(*batch, **known)))
         both = [coroutine for coroutine in (guide, program) if coroutine is not None]
         try:
             self._meet(guide, program, drawn)
@@ -156,11 +160,13 @@ class FilterRun:
     def _resample(self, log_weights: Tensor, due: Tensor, t: int) -> None:
         uniform = self._uniform(t)
         own = torch.arange(self.num_particles, device=due.device).unsqueeze(-1)
-        ancestors = torch.where(due, self.resampling(log_weights.detach(), uniform), own)
+        chosen = self.resampling(log_weights.detach(), uniform)
+        check_ancestors(chosen, log_weights.shape)
+        ancestors = torch.where(due, chosen, own)
         self.ancestors.append(ancestors)
         self.lineage = ancestors if self.lineage is None else take(self.lineage, ancestors)
-        chosen = log_weights.gather(0, ancestors).sum(0)
-        self.record.chosen.append(torch.where(due, chosen, 0.0))
+        likely = log_weights.gather(0, ancestors).sum(0)
+        self.record.chosen.append(torch.where(due, likely, 0.0))
         even = torch.full_like(log_weights, -math.log(self.num_particles))
         self.record.log_weights = torch.where(due, even, log_weights)
         known: dict[int, Tensor] = {}
@@ -173,7 +179,7 @@ class FilterRun:
         if source is None:
             return torch.rand(shape, dtype=self.like.dtype, device=self.like.device)
         normal = source.normal("resampling", t, torch.Size((*shape, 1))).squeeze(-1)
-        return torch.special.ndtr(normal.to(self.like))
+        return torch.special.ndtr(normal.to(self.like)).clamp_max(1 - torch.finfo(self.like.dtype).eps)
 
     # ------------------------------------------------------------------------------------------ around the loop
     @property
@@ -190,15 +196,21 @@ class FilterRun:
                 self.record.counted.add((sign, name))
                 # not by compute_log_prob, which reads each density back to the host to look for NaN
                 density = scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
-                if sign < 0 and site["is_observed"]:
+                scored = not site["is_observed"] and not site["fn"].has_rsample
+                if sign > 0 and not site["is_observed"] and name not in drawn.nodes:  # drawn from this very law
+                    if scored:
+                        self.score(site["fn"].log_prob(site["value"]))
+                elif sign < 0 and site["is_observed"]:
                     rewards = -density
                     self.auxiliary = self.auxiliary + (rewards.mean(0) if rewards.dim() > 1 else rewards).sum()
                 elif in_batch(site):
                     self._pending.append(sign * density)
-                    if not site["is_observed"] and sign < 0 and not site["fn"].has_rsample:
+                    if scored and sign < 0:
                         self.score(site["fn"].log_prob(site["value"]))
                 else:
                     shared = shared + sign * density.sum()
+                    if scored and sign < 0:
+                        self._shared_score.append(site["fn"].log_prob(site["value"]).sum())
         return shared
 
     def _check(self, drawn: Trace, stated: Trace) -> None:
@@ -217,6 +229,9 @@ class FilterRun:
         score = (torch.stack(record.scores) * later).sum(0)
         if self.resampling_gradient and record.chosen:
             score = score + (torch.stack(record.chosen) * later[1:-1]).sum(0)
+        if self._shared_score:  # such a draw is answerable for all sequences
+            reward = increments.detach().sum() + shared.detach()
+            score = score + sum(self._shared_score, torch.zeros_like(reward)) * reward / self.batch
         shape = (self.num_particles, self.batch)
         histories = {name: [v.expand(*shape, -1) for v in step.history[name]] for name in sorted(self.names)}
         assert record.log_weights is not None
@@ -248,9 +263,3 @@ def _within(handler: Any, program: Callable[[], Any]) -> Callable[[], None]:
         with handler:
             program()
     return run
-
-
-def _replayed(model: Any, trace: Trace, bootstrap: bool) -> Any:
-    if bootstrap:
-        return model.learned_model
-    return poutine.replay(model.model, trace=trace)

@@ -10,7 +10,7 @@ from .checks import check_count
 from .filter_run import FilterRun
 from .filtered import Filtered, Unfiltered
 from .particles import reading
-from .resampling import Resampling, systematic
+from .resampling import Resampling, check_scheme, systematic
 
 __all__ = ["Filtered", "particle_filter"]
 
@@ -48,6 +48,7 @@ def particle_filter(model: Any, x: Tensor, mask: Tensor | None = None, *, num_pa
     arXiv:1705.09279, algorithm 1.
     """
     check_count("num_particles", num_particles)
+    check_scheme("particle_filter", resampling, threshold, resampling_gradient)
     if not (hasattr(model, "generative") and hasattr(model, "inference")):
         raise TypeError(f"a particle filter runs the bodies of a SequenceVAE side by side, and {type(model).__name__} "
                         "has none: use the importance-weighted bound.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Resampling", "effective_size", "multinomial", "systematic"]
+__all__ = ["Resampling", "check_ancestors", "check_scheme", "effective_size", "multinomial", "systematic"]
 
 Resampling = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,6 +36,29 @@ def systematic(log_weights: Tensor, uniform: Tensor) -> Tensor:
     k = len(log_weights)
     place = torch.arange(k, dtype=uniform.dtype, device=uniform.device).unsqueeze(-1)
     return _inverted(log_weights, (place + uniform[:1]) / k)
+
+
+def check_scheme(owner: str, resampling: Any, threshold: Any, gradient: bool) -> None:
+    """Refuse what can't resample, a threshold that is none, and a score function of draws that depend on each other."""
+    if isinstance(resampling, str) or not callable(resampling):
+        raise TypeError(f"{owner}: resampling must be rv.infer.systematic, rv.infer.multinomial or a function of "
+                        f"(log_weights, uniform), got {resampling!r}.")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not threshold >= 0:
+        raise ValueError(f"{owner}: threshold must be a number of at least 0 (a share of the particles), got "
+                         f"{threshold!r}.")
+    if gradient and resampling is not multinomial:
+        raise ValueError(f"{owner}: resampling_gradient is the score function of independent draws: give "
+                         "resampling=rv.infer.multinomial too.")
+
+
+def check_ancestors(ancestors: Any, shape: torch.Size) -> None:
+    """Refuse what a resampling function of a user's own returns, unless it is a number for each particle."""
+    right = isinstance(ancestors, Tensor) and ancestors.shape == shape and ancestors.dtype == torch.long
+    if not right:
+        got = f"{tuple(ancestors.shape)} of {ancestors.dtype}" if isinstance(ancestors, Tensor) \
+            else type(ancestors).__name__
+        raise TypeError(f"a resampling function must return the ancestors' numbers, a tensor {tuple(shape)} of "
+                        f"torch.long (particles, sequences), each from 0 to {shape[0] - 1}; got {got}.")
 
 
 def _inverted(log_weights: Tensor, points: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..infer.fivo import FIVO
 from .by_step import StepCosts
 from .chunks import Chunk, check_data, chunks, groups, lengths_of, like_of
 from .evaluation import Evaluation
-from .filters import filtered_bounds
+from .filters import check_filters, filtered_bounds
 from .floors import floors
 from .particles import Draws, draw, repeatable
 from .tables import included
@@ -85,6 +85,7 @@ def evaluate(
         "max_bytes": max_bytes,
     }.items():
         check_count(name, value)
+    check_filters(filters)
     found = _Found.of(data, num_particles)
     with evaluating(model), forked(like_of(model).device):
         repeat = repeatable(model, data)

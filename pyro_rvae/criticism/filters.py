@@ -14,7 +14,17 @@ from .chunks import chunks, groups, like_of
 from .noise import ParticleNoise
 from .particles import repeatable
 
-__all__ = ["filtered_bounds"]
+__all__ = ["check_filters", "filtered_bounds"]
+
+
+def check_filters(filters: Any) -> None:
+    """Refuse what is no list of filters, and two that would stand under one name."""
+    if not isinstance(filters, list | tuple) or not all(isinstance(one, FIVO) for one in filters):
+        raise TypeError(f"evaluate: filters must be a list of rv.FIVO(...), got {filters!r}.")
+    labels = [one.label for one in filters]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"evaluate: filters must have different names, got {labels}: evaluate once for each scheme or "
+                         "threshold of the same number of particles.")
 
 
 def filtered_bounds(model: Any, data: Any, objective: FIVO, *, batch_size: int, seed: int,

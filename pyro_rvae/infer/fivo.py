@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core import SequenceVAE
 from ..core.filtering import Filtered, particle_filter
-from ..core.resampling import Resampling, multinomial, systematic
+from ..core.resampling import Resampling, check_scheme, systematic
 from .objective import Objective
 
 __all__ = ["FIVO", "ParticlesDied"]
@@ -73,14 +73,7 @@ class FIVO(Objective):
     def __init__(self, num_particles: int = 16, *, resampling: Resampling = systematic, threshold: float = 0.5,
                  resampling_gradient: bool = False, bootstrap: bool = False) -> None:
         super().__init__(num_particles)
-        if not callable(resampling):
-            raise TypeError(f"FIVO: resampling must be rv.infer.systematic, rv.infer.multinomial or a function of "
-                            f"(log_weights, uniform), got {resampling!r}.")
-        if not threshold >= 0:
-            raise ValueError(f"FIVO: threshold must be at least 0 (a share of the particles), got {threshold!r}.")
-        if resampling_gradient and resampling is not multinomial:
-            raise ValueError("FIVO: resampling_gradient is the score function of independent draws: give "
-                             "resampling=rv.infer.multinomial too.")
+        check_scheme("FIVO", resampling, threshold, resampling_gradient)
         self.resampling, self.threshold, self.resampling_gradient = resampling, threshold, resampling_gradient
         self.bootstrap = bootstrap
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro.poutine as poutine
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -169,11 +170,22 @@ class IWAE(_Pathwise):
         pair = self.draw(model, guide, args, kwargs)
         log_w = pair.log_p - pair.log_q
         bound = self.bound(log_w)
-        scores = [site["log_prob"] for site in pair.own.values() if not is_drawn_with_gradient(site)]
+        scores = [_density(site) for site in pair.own.values() if not is_drawn_with_gradient(site)]
         if scores and torch.is_grad_enabled():
             signal = bound.detach() - _without_each(log_w.detach())
             bound = bound + _without_value((signal * sum(scores)).sum(0))
-        return -(bound.sum() + pair.shared - pair.auxiliary)
+        shared = [_density(site).sum() for site in pair.latents.values()
+                  if not in_batch(site) and not is_drawn_with_gradient(site)]
+        total = bound.sum() + pair.shared
+        if shared and torch.is_grad_enabled():  # such a draw is answerable for all sequences
+            total = total + _without_value(total.detach() * sum(shared))
+        return -(total - pair.auxiliary)
+
+
+def _density(site: Any) -> Tensor:
+    """A draw's log-density without its scale: a KL weight changes what it is worth, not how likely it was."""
+    density: Tensor = scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
+    return density
 
 
 def _without_each(log_w: Tensor) -> Tensor:

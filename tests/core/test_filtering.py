@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import pyro.poutine as poutine
 import pytest
 import torch
@@ -165,6 +166,71 @@ def test_filtering_draws_are_those_of_the_kalman_filter() -> None:
         weights, z = found.step_weights[t, :, 0].exp(), found.filtering["z"][:, 0, t, 0]
         assert weights @ z == pytest.approx(mean.item(), abs=0.03)
         assert weights @ (z - mean) ** 2 == pytest.approx(variance.item(), abs=0.03)
+
+
+class Offset(rv.SequenceVAE):
+    """s ~ N(0, 1) once a data set; v ~ N(0, 1) once a sequence; z_t ~ N(0, 1); x_t ~ N(z_t + v + s, 1/4)."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.with_shared = shared
+        self.shared_posterior = lambda: pyro.sample("s", dist.Normal(torch.full((1,), 0.1), 0.05).to_event(1))
+
+    def shared(self) -> None:
+        pyro.sample("s", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+
+    def generative(self, steps: rv.Steps) -> None:
+        v = pyro.sample("v", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        s = steps.shared["s"] * self.with_shared
+        for t in steps:
+            z = t.sample("z", lambda: dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            t.sample("x", lambda z, v, s: dist.Normal(z + v + s, 0.5).to_event(1), z, t.hold(v), t.hold(s))
+
+    def inference(self, steps: rv.Steps, x: Tensor) -> None:
+        pyro.sample("v", dist.Normal(0.5 * x.mean(-2), 1.0).to_event(1))
+        for t in steps:
+            t.sample("z", lambda x: dist.Normal(0.5 * x, 0.7).to_event(1), t.at(x))
+
+
+@pytest.mark.parametrize("bootstrap", [False, True], ids=["guide", "bootstrap"])
+def test_what_is_drawn_once_a_sequence_counts_once(bootstrap: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.tensor([[1.0], [0.2], [-0.7]])
+    exact = dist.MultivariateNormal(torch.zeros(3), 1.25 * torch.eye(3) + torch.ones(3, 3)).log_prob(x[:, 0])
+    found = particle_filter(Offset(shared=False), x.expand(20_000, -1, -1), num_particles=8, bootstrap=bootstrap)
+    ratio = (found.log_evidence - exact).exp()
+    assert abs(ratio.mean() - 1) < 3 * ratio.std() / 20_000**0.5 and ratio.std() / 20_000**0.5 < 0.03
+
+
+@pytest.mark.parametrize("bootstrap", [False, True], ids=["guide", "bootstrap"])
+def test_what_is_drawn_once_a_data_set_has_its_kl(bootstrap: bool) -> None:
+    model, x = Offset(shared=True), torch.tensor([[[1.0], [0.2], [-0.7]]])
+    found = torch.stack([particle_filter(model, x, num_particles=2, bootstrap=bootstrap).shared for _ in range(400)])
+    kl = torch.distributions.kl_divergence(dist.Normal(0.1, 0.05), dist.Normal(0.0, 1.0))
+    assert found.mean().item() == pytest.approx(-kl.item(), abs=4 * found.std().item() / 20)
+    exact = dist.MultivariateNormal(torch.zeros(3), 1.25 * torch.eye(3) + 2 * torch.ones(3, 3)).log_prob(x[0, :, 0])
+    elbo = rv.FIVO(200, bootstrap=bootstrap)
+    losses = torch.tensor([elbo.loss(model.model, model.guide, x) for _ in range(30)])
+    assert losses.mean() > -exact  # a bound
+
+
+@pytest.mark.parametrize(("wrong", "got"), [
+    (lambda w, u: u, r"\(3, 2\) of torch.float64"), (lambda w, u: torch.zeros(3, dtype=torch.long), r"\(3,\) of"),
+    (lambda w, u: u > 0.5, "torch.bool"), (lambda w, u: None, "NoneType"),
+])
+def test_a_resampling_function_that_returns_no_ancestors(wrong: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=r"must return the ancestors' numbers, a tensor \(3, 2\).*" + got):
+        particle_filter(LinearGaussian(), torch.randn(2, 4, 1), num_particles=3, threshold=2.0, resampling=wrong)
+
+
+def test_the_filter_checks_what_the_objective_checks() -> None:
+    model, x = LinearGaussian(), torch.randn(2, 4, 1)
+    with pytest.raises(ValueError, match="at least 0"):
+        particle_filter(model, x, threshold=-1)
+    with pytest.raises(TypeError, match="got 'systematic'"):
+        particle_filter(model, x, resampling="systematic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="give resampling=rv.infer.multinomial"):
+        particle_filter(model, x, resampling_gradient=True)
 
 
 # ------------------------------------------------------------------------------------------------ schemes

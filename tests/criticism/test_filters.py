@@ -47,6 +47,11 @@ def test_what_has_no_filter_is_refused(data: rv.data.SequenceDataset) -> None:
     point = rv.StepRAE(1, 2, 4, likelihood=rv.Normal)
     with pytest.raises(ValueError, match="draws a point"):
         rv.evaluate(point, data, num_particles=2, filters=[rv.FIVO(4)])
+    for filters in (rv.FIVO(4), ["FIVO"], [rv.IWAE(4)]):
+        with pytest.raises(TypeError, match=r"filters must be a list of rv.FIVO\(...\)"):
+            rv.evaluate(LinearGaussian(), data, num_particles=2, filters=filters)
+    with pytest.raises(ValueError, match="must have different names, got .'FIVO-4', 'FIVO-4'."):
+        rv.evaluate(LinearGaussian(), data, num_particles=2, filters=[rv.FIVO(4), rv.FIVO(4, threshold=0.0)])
     pair = rv.Pair(LinearGaussian().model, LinearGaussian().guide)
     with pytest.raises(TypeError, match="runs the bodies of a SequenceVAE side by side"):
         rv.evaluate(pair, data, num_particles=2, filters=[rv.FIVO(4)])

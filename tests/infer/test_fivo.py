@@ -90,6 +90,46 @@ def test_latents_that_are_not_reparametrised_have_their_score_function(name: str
     assert abs(found.mean() - exact) < 3.5 * found.std() / 40**0.5
 
 
+class Switch(rv.SequenceVAE):
+    """s ~ Bernoulli(1/2) once a data set; z_t ~ N(0, 1); x_t ~ N(z_t + 2 s, 1); q(s) = Bernoulli(sigmoid(c))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Parameter(torch.tensor(0.4))
+        self.shared_posterior = lambda: pyro.sample("s", dist.Bernoulli(logits=self.c.view(1)).to_event(1))
+
+    def shared(self) -> None:
+        pyro.sample("s", dist.Bernoulli(torch.full((1,), 0.5)).to_event(1))
+
+    def generative(self, steps: rv.Steps) -> None:
+        for t in steps:
+            z = t.sample("z", lambda: dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            t.sample("x", lambda z, s: dist.Normal(z + 2 * s, 1.0).to_event(1), z, t.hold(steps.shared["s"]))
+
+    def inference(self, steps: rv.Steps, x: Tensor) -> None:
+        for t in steps:  # the exact posterior for s = 0 or 1 would read s; the prior will do
+            t.sample("z", lambda x: dist.Normal(0 * x, 1.0).to_event(1), t.at(x))
+
+
+@pytest.mark.parametrize("objective", [rv.FIVO, rv.IWAE])
+def test_a_shared_draw_without_a_gradient_of_its_own_has_its_score_function(objective: Any) -> None:
+    torch.manual_seed(0)
+    model, x, repeats = Switch(), torch.tensor([[[1.5], [2.5]]]), 3000
+    bounds = []
+    for s in (0.0, 1.0):  # E over z of the one-particle bound given s, by quadrature
+        z = torch.linspace(-8, 8, 4001)
+        density = dist.Normal(0.0, 1.0).log_prob(z).exp()
+        each = [(density * dist.Normal(z + 2 * s, 1.0).log_prob(v)).sum() * (z[1] - z[0]) for v in x.flatten()]
+        bounds.append(sum(each))
+    q = model.c.sigmoid()
+    expected = (1 - q) * (bounds[0] + torch.log(0.5 / (1 - q))) + q * (
+        bounds[1] + torch.log(0.5 / q))
+    exact = -torch.autograd.grad(expected, model.c)[0]
+    found = torch.stack([torch.autograd.grad(objective(1).differentiable_loss(model.model, model.guide, x), model.c)[0]
+                         for _ in range(repeats)])
+    assert abs(found.mean() - exact) < 3.5 * found.std() / repeats**0.5
+
+
 def _exact_slope(model: Coin, parameter: Tensor, x: Tensor) -> Tensor:
     """The derivative of E log (w_1 + w_2) / 2 by summing over all pairs of paths of q."""
     paths = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
