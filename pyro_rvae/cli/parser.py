@@ -21,7 +21,7 @@ COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sam
 NOT_NEGATIVE = ("seed", "split_seed", "kl_steps", "kl_start", "weight_decay", "program")
 LEAST = {"simulations": 20, "draws": 2}  # others: 1, or 0
 SWITCHES = ("--overwrite", "--quiet")
-WRITTEN = ("pyro_rvae", "num_sequences")  # what config.yaml of a run holds beside the settings
+WRITTEN = ("pyro_rvae", "num_sequences", "data_card")  # what config.yaml of a run holds beside the settings
 
 
 class UsageError(ValueError):

@@ -10,6 +10,7 @@ import pyro.poutine as poutine
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
+from .card import DataCard
 from .checks import check_arguments, check_known
 from .contexts import forked
 from .handlers import known_values
@@ -46,6 +47,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         reader: module that turns a raw frame into what networks read (default: NaN filled with 0).
         transform: what maps raw data to the model's units (set by :meth:`for_data`), or ``None``.
         num_sequences: size N of the data set (set by :meth:`for_data`); a batch of B carries B/N of ``shared``.
+        data_card: what the data were (:class:`~pyro_rvae.core.DataCard`, set by :meth:`for_data`), or ``None``.
         context: part that makes one sequence of controls and labels (:class:`~pyro_rvae.nn.Context`), read by the
             bodies as ``steps.context``; ``None``: the model is unconditional.
         summed_out: names of discrete latents that TraceEnum_ELBO sums out in the explicit form.
@@ -59,6 +61,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
     reader: Any
     transform: Any
     num_sequences: int | None
+    data_card: DataCard | None
     context: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,6 +73,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         super().__init__()
         self.transform = None
         self.num_sequences = None
+        self.data_card = None
         self.context = None
 
     # ------------------------------------------------------------------------------------------ for a subclass
@@ -192,7 +196,7 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                 likelihood.set_bias(raw)
         if hasattr(data, "lengths"):
             model.check_length(int(data.lengths.max()))
-        model.transform, model.num_sequences = data.transform, len(data)
+        model.transform, model.num_sequences, model.data_card = data.transform, len(data), DataCard.of(data)
         for part in model.modules():
             start: Any = getattr(part, "start_from", None)  # of one that begins at examples (a VampPrior)
             if start is not None:

@@ -12,7 +12,7 @@ import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..core import SequenceVAE
+from ..core import DataCard, SequenceVAE
 from ..core.contexts import forked
 from ..data import Affine
 from ..data.atomic import atomic
@@ -67,6 +67,8 @@ def from_pretrained(directory: str | Path, allow: Sequence[str] = ()) -> Sequenc
         model.to(floating.pop())
     _assign(model, weights, directory / WEIGHTS)
     model.num_sequences = config.get("num_sequences")
+    card = config.get("data_card")
+    model.data_card = None if card is None else DataCard.from_dict(card)
     return model.eval()
 
 
@@ -93,7 +95,8 @@ def describe_model(model: SequenceVAE) -> dict[str, Any]:
     from .. import __version__  # here: it is the package, which imports this file
 
     return {"pyro_rvae": __version__, "model": describe(model, type(model).__name__),
-            "num_sequences": model.num_sequences}
+            "num_sequences": model.num_sequences,
+            "data_card": None if model.data_card is None else model.data_card.to_dict()}
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:

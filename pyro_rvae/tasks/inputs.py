@@ -1,0 +1,91 @@
+"""What the tasks take: a data set, or arrays as they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..criticism.chunks import check_data, like_of
+from ..data import SequenceDataset, StaticDataset
+from ..distributions import family_class, kinds_of
+
+__all__ = ["as_data", "check_names"]
+
+
+def as_data(model: Any, data: Any, caller: str, **known: Any) -> Any:
+    """The data set of a task, in the model's units and precision.
+
+    Arguments:
+        model: the model that will read it.
+        data: a data set, in the model's units (with its transform) or in raw ones (without: the model's is applied);
+            or raw numbers: a list of sequences ``(T_i, x_dim)``, an array ``(N, T, x_dim)``, or one sequence
+            ``(T, x_dim)``. Of a static model, rows ``(N, *event_shape)``.
+        caller: for the messages.
+        known: ``labels, controls`` (a list, one array a sequence) that go with raw numbers.
+
+    Raises:
+        ValueError: other features than the model was trained on, or what a data set refuses.
+        TypeError: what is neither.
+    """
+    if not hasattr(data, "padded") and not hasattr(data, "test"):
+        data = _from_arrays(model, data, caller, known)
+    elif any(value is not None for value in known.values()):
+        raise ValueError(f"{caller}: a data set holds its own {' and '.join(sorted(known))}: pass them with arrays "
+                         "only.")
+    if hasattr(data, "padded"):
+        check_names(model, data, caller)
+        transform = getattr(model, "transform", None)
+        if transform is not None and data.transform is None and data.kind == "real" and data.x_dim == model.x_dim:
+            data = data.transformed(transform.to("cpu") if data.values.device.type == "cpu" else transform)
+    check_data(model, data, caller)
+    return data
+
+
+def check_names(model: Any, data: Any, caller: str) -> None:
+    """Refuse features of other names than those that a model was trained on."""
+    card = getattr(model, "data_card", None)
+    if card is None or card.names is None or data.names is None or tuple(data.names) == card.names:
+        return
+    lacking = [name for name in card.names if name not in data.names]
+    strange = [name for name in data.names if name not in card.names]
+    if lacking or strange:
+        what = f"lacks {lacking[:5]}" * bool(lacking) + " and " * bool(lacking and strange) \
+            + f"has {strange[:5]} instead" * bool(strange)
+    else:
+        what = f"has them in another order, {list(data.names)[:5]}"
+    raise ValueError(f"{caller}: the model was trained on the features {list(card.names)[:8]}, the data set {what}: "
+                     "pass the features that it was trained on, in their order.")
+
+
+def _from_arrays(model: Any, data: Any, caller: str, known: dict[str, Any]) -> Any:
+    if not isinstance(data, Tensor | np.ndarray | Sequence) or isinstance(data, str):
+        raise TypeError(f"{caller} needs a data set (SequenceDataset, StaticDataset), a list of arrays (T, x_dim), or "
+                        f"an array (N, T, x_dim); got {type(data).__name__}.")
+    card, like = getattr(model, "data_card", None), like_of(model)
+    kind = card.kind if card is not None else _kind(model)
+    given: dict[str, Any] = {"kind": kind, "classes": card.classes if card is not None else _classes(model, kind)}
+    given |= {name: value for name, value in known.items() if value is not None}
+    if model.static:
+        made: Any = StaticDataset(data, **given)
+    else:
+        rows = [data] if isinstance(data, Tensor | np.ndarray) and data.ndim == 2 else list(data)
+        made = SequenceDataset.from_sequences(rows, **given)
+    if made.values.is_floating_point() and made.values.dtype != like.dtype:
+        made.values = made.values.to(like.dtype)
+        if made.__dict__.get("controls") is not None:
+            made.controls = made.controls.to(like.dtype)
+    return made
+
+
+def _kind(model: Any) -> str | None:
+    """The kind of data that a model's likelihood is a law of, where it says one."""
+    family = family_class(getattr(model, "likelihood", None))
+    return None if family is None else kinds_of(family)[-1]
+
+
+def _classes(model: Any, kind: str | None) -> int | None:
+    return getattr(model.reader, "classes", None) if kind == "categories" else None
+
