@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core import SequenceVAE
 from ..distributions import family_class, kinds_of
+from .progress import advance, expect
 
 __all__ = ["Chunk", "check_amortised", "check_data", "chunks", "groups", "lengths_of", "like_of"]
 
@@ -148,6 +149,7 @@ def chunks(
     like = like_of(model)
     if getattr(model, "unamortised", False):  # the guide holds a law for each sequence, in the data's order
         together, whole = [list(range(len(data)))], True
+    expect(num_particles * sum(map(len, together)))
     # numbers a frame, if every layer's output were kept
     width = data.x_dim + sum(p.shape[0] for p in model.parameters() if p.dim() > 1)
     for group in together:
@@ -160,7 +162,9 @@ def chunks(
             numbers = group[i : i + size]
             batch = data.padded(numbers).to(like.device)
             for start in range(0, num_particles, at_once):
-                yield Chunk(batch, numbers, range(start, min(start + at_once, num_particles)))
+                chunk = Chunk(batch, numbers, range(start, min(start + at_once, num_particles)))
+                yield chunk
+                advance(len(numbers) * len(chunk.particles))
 
 
 def like_of(model: Any) -> Tensor:
