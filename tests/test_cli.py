@@ -164,11 +164,11 @@ def test_quiet(music: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_samples(music: str, capsys: pytest.CaptureFixture[str], refused: Failure) -> None:
     assert main(["train", "--data", music, "--out", "run", "--quiet", *TINY]) == 0
     assert main(["sample", "run"]) == 0
-    assert "8 samples of (5, 88): run/samples-0.mid" in capsys.readouterr().out
+    assert "8 samples of 5 frames: run/samples-0.mid" in capsys.readouterr().out
     os.rename(music, "moved.npz")  # samples need no data
     assert main(["sample", "run", "--num", "1", "--length", "9", "--out", "a.mid", "--seed", "1"]) == 0
     assert read_midi("a.mid").shape == (9, 88)
-    assert "must end in .mid or .npz, got 'a.wav'" in refused("sample", "run", "--out", "a.wav")
+    assert "must end in .mid, .midi, .npz or .csv, got 'a.wav'" in refused("sample", "run", "--out", "a.wav")
     assert "the folder nowhere must exist" in refused("sample", "run", "--out", "nowhere/a.mid")
     assert "--num must be at least 1, got 0" in refused("sample", "run", "--num", "0")
 
@@ -323,7 +323,7 @@ def test_a_mistake_in_own_code_keeps_its_traceback(mypkg: str, music: str) -> No
     (["train", "--model.posterior", "Nope"], "--model.posterior: pyro_rvae has no 'Nope'"),
     (["train", "--model.z_dim"], "--model.z_dim needs a value"),
     (["train", "--model.x_dim", "3"], "--model.x_dim 3, but the data have x_dim=88"),
-    (["train", "--data", "bach"], "--data must be bach_chorales"),
+    (["train", "--data", "bach"], "--data must be a set by name (bach_chorales"),
     (["train", "--data", "none.npz"], "there is no file none.npz"),
     (["train", "--lr", "-1"], "--lr must be above 0, got -1.0"),
     (["train", "--epochs", "0"], "--epochs must be at least 1, got 0"),
@@ -444,7 +444,7 @@ def test_broken_runs(music: str, refused: Failure) -> None:
 
 def test_midi_is_for_music(real: str, refused: Failure) -> None:
     assert main(["train", "--data", real, "--out", "run", "--quiet", *TINY]) == 0
-    assert "MIDI is for piano rolls" in refused("sample", "run", "--out", "a.mid")
+    assert "--out must end in .csv or .npz, got 'a.mid'" in refused("sample", "run", "--out", "a.mid")
     write("other.npz", np.random.default_rng(0).standard_normal((96, 4)))
     assert "trained on real data with x_dim=3" in refused("evaluate", "run", "--data", "other.npz")
 

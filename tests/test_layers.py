@@ -124,6 +124,7 @@ for index, (a, b) in enumerate(zip(before, after)):
 if backend is not None:
     assert matplotlib.rcParams._get("backend") is backend
 assert "matplotlib.pyplot" not in sys.modules and "music21" not in sys.modules
+assert "sklearn" not in sys.modules  # of an optional extra
 print("clean")
 """
 

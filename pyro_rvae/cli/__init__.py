@@ -1,4 +1,4 @@
-"""The command line: ``pyro-rvae train | evaluate | sample | report``."""
+"""The command line: ``pyro-rvae train | evaluate | report``, and what uses a run: ``sample``, ``forecast``, ..."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     from .commands import evaluate, report, sample, train  # here, as is all that imports torch: --help shall be quick
     from .parser import parse
-    from .settings import Evaluate, Report, Train
+    from .settings import Evaluate, Report, Sample, Train
+    from .using import use
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own model stands in the folder that the command is called from
@@ -45,7 +46,9 @@ def _run(words: Sequence[str]) -> int:
         return train(settings)
     if isinstance(settings, Evaluate):
         return evaluate(settings)
-    return report(settings) if isinstance(settings, Report) else sample(settings)
+    if isinstance(settings, Sample):
+        return sample(settings)
+    return report(settings) if isinstance(settings, Report) else use(settings)
 
 
 def _overview(command: str) -> int:

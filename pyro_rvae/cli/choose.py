@@ -20,7 +20,10 @@ from .settings import MAIN_MODEL, Train
 
 __all__ = ["NAMED", "build_model", "load_data", "model_of"]
 
-NAMED = ("bach_chorales", "jsb_chorales", "nottingham", "piano_midi", "binarized_mnist")
+NAMED = ("bach_chorales", "jsb_chorales", "nottingham", "piano_midi", "binarized_mnist", "mnist_digits", "names",
+         "tinyshakespeare", "omniglot_strokes", "pen_digits", "spoken_digits", "splice_junctions", "japanese_vowels",
+         "ecg5000", "etth1", "physionet2012", "synthetic9")
+IMAGES = ("binarized_mnist", "mnist_digits")  # as rows over time, or whole
 LIBRARIES = (Path(__file__).parents[1], Path(torch.__file__).parent)
 NUMBERS = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
@@ -39,14 +42,16 @@ def load_data(settings: Train, *, static: bool) -> Splits[Any]:
 def raw_data(name: str, kind: Any = None, classes: int | None = None, seed: int = 0, *,
              static: bool = False) -> Splits[Any]:
     """A named data set, or a file."""
-    if name == "binarized_mnist":
-        return library.binarized_mnist(rows=not static)
     if name in NAMED:
-        return getattr(library, name)()  # type: ignore[no-any-return]
-    if Path(name).suffix not in (".npz", ".csv"):
-        raise UsageError(f"--data must be {', '.join(NAMED)}, or a file .npz or .csv, got {name!r}"
-                         f"{similar(name, NAMED)}")
-    splits = library.load(name, kind=kind, classes=classes, seed=seed)
+        found = getattr(library, name)(**({"rows": not static} if name in IMAGES else {}))
+        return found if isinstance(found, Splits) else found[0]  # texts come with their vocabulary
+    path = Path(name)
+    if path.suffix.lower() not in library.READS and not path.is_dir():
+        raise UsageError(f"--data must be a set by name ({', '.join(NAMED)}), a file {', '.join(library.READS)}, or a "
+                         f"folder of them, got {name!r}{similar(name, NAMED)}")
+    # of other files the form says what they hold
+    given = {"kind": kind, "classes": classes} if path.suffix.lower() in (".npz", ".csv") else {}
+    splits = library.load(name, seed=seed, **given)
     if not static and isinstance(splits.train, StaticDataset):
         raise UsageError(f"{name}: the file has no `lengths`, so its rows are static data, and the model is of "
                          "sequences: add an array lengths (N,), the frames of each sequence, or take --model VAE")

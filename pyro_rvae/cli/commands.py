@@ -9,9 +9,10 @@ from typing import Any
 from ..core import SequenceVAE
 from .choose import load_data, raw_data
 from .parser import UsageError
-from .report import KEYS, draw_samples, judge, write_samples
+from .report import judge
 from .rundir import RunDirectory, write_json
-from .settings import Evaluate, Report, Sample, Train
+from .sampling import sample
+from .settings import Evaluate, Report, Train
 from .subject import Subject
 from .training import train
 
@@ -52,26 +53,6 @@ def _in_units_of(model: SequenceVAE, data: Any, train: Any) -> Any:
     return data.transformed(model.transform)
 
 
-def sample(settings: Sample) -> int:
-    """``pyro-rvae sample``: write new sequences, and say where."""
-    run = RunDirectory.open(settings.run)
-    model = run.model(settings.trust)
-    trained = run.settings()
-    test = _test_split(trained, model)
-    music = trained.kind == "binary" and getattr(model, "x_dim", None) == KEYS and not model.static
-    _check_ending(settings.out, ".mid", ".npz")
-    default = run.path / f"samples-{settings.seed}{'.mid' if music else '.npz'}"
-    path = default if settings.out is None else Path(settings.out)
-    if path.suffix == ".mid" and not music:
-        raise UsageError(f"MIDI is for piano rolls ({KEYS} binary keys), and this run's data are {trained.kind} with "
-                         f"x_dim={model.x_dim}: give --out FILE.npz")
-    samples = draw_samples(model, test, settings.num, settings.length or trained.length, settings.seed)
-    midi = {"tempo": settings.tempo, "program": settings.program} if path.suffix == ".mid" else {}
-    write_samples(path, samples, trained.kind, trained.classes, **midi)
-    print(f"{len(samples)} samples of {tuple(samples.shape[1:])}: {path}")
-    return 0
-
-
 def report(settings: Report) -> int:
     """``pyro-rvae report``: one page about a run; the exit code is 1 if a section failed (the page says why)."""
     from .reporting import write_report  # it takes what draws pictures with it
@@ -91,14 +72,6 @@ def report(settings: Report) -> int:
         print(f"pyro-rvae report: {message}", file=sys.stderr)
     print(path)
     return 1 if failures else 0
-
-
-def _test_split(trained: Train, model: SequenceVAE) -> Any:
-    """The data that the run was tested on, for their labels and controls; None if they are not there any more."""
-    try:
-        return load_data(trained, static=model.static).test
-    except (ValueError, OSError):
-        return None
 
 
 def _check_ending(out: str | None, *endings: str) -> None:

@@ -13,15 +13,18 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from .settings import EXAMPLES, LR, MAIN_LR, Evaluate, Report, Sample, Train, names
+from .uses import USE_EXAMPLES, USES
 
 __all__ = ["COMMANDS", "UsageError", "overview", "parse", "parser_for", "similar"]
 
-COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sample,
-                             "report": Report}
-NOT_NEGATIVE = ("seed", "split_seed", "kl_steps", "kl_start", "weight_decay", "program")
+COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sample, "report": Report} | USES
+NOT_NEGATIVE = ("seed", "split_seed", "kl_steps", "kl_start", "weight_decay", "program", "first", "second", "dimension",
+                "label")
+ANY_NUMBER = ("low", "high")
 LEAST = {"simulations": 20, "draws": 2}  # others: 1, or 0
-SWITCHES = ("--overwrite", "--quiet")
-WRITTEN = ("pyro_rvae", "num_sequences", "data_card")  # what config.yaml of a run holds beside the settings
+SWITCHES = ("--overwrite", "--quiet", "--mean", "--rows", "--swap")
+# what config.yaml of a run holds beside the settings
+WRITTEN = ("pyro_rvae", "num_sequences", "data_card", "weights_sha256")
 
 
 class UsageError(ValueError):
@@ -34,7 +37,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 def overview() -> str:
     """What ``pyro-rvae --help`` prints."""
-    lines = [f"  {name:10}{_first_line(name)}" for name in COMMANDS]
+    lines = [f"  {name:13}{_first_line(name)}" for name in COMMANDS]
     return "\n".join(["usage: pyro-rvae COMMAND [options]", "", "Recurrent variational autoencoders in Pyro.", "",
                       "commands:", *lines, "",
                       "`pyro-rvae train` alone trains on the embedded Bach chorales, in a few minutes.",
@@ -46,8 +49,7 @@ def _first_line(command: str) -> str:
 
 
 def parse(words: Sequence[str]) -> Any:
-    """The settings that a command line asks for: a :class:`Train`, :class:`Evaluate`, :class:`Sample`, or
-    :class:`Report`.
+    """The settings that a command line asks for: one of :data:`COMMANDS`.
 
     :raises UsageError: for an unknown command or option, or a value that an option cannot have.
     """
@@ -77,9 +79,10 @@ def parse(words: Sequence[str]) -> Any:
 
 def parser_for(command: str) -> ArgumentParser:
     """The parser of one command; its options are the fields of the command's settings."""
-    usage = f"pyro-rvae {command} {'' if command == 'train' else 'RUN '}[options]"
+    positional = [name.upper() for name in ("run", "file") if name in names(COMMANDS[command])]
+    usage = " ".join(["pyro-rvae", command, *positional, *["[options]"] * (command != "models")])
     parser = ArgumentParser(prog=f"pyro-rvae {command}", usage=usage, description=_first_line(command),
-                            epilog=EXAMPLES[command], formatter_class=_Formatter, exit_on_error=False,
+                            epilog=(EXAMPLES | USE_EXAMPLES)[command], formatter_class=_Formatter, exit_on_error=False,
                             allow_abbrev=False, print_config=None)
     if command == "train":
         parser.add_argument("--config", action=ActionConfigFile, help="YAML with any of these options, by name.")
@@ -135,6 +138,8 @@ def _check_resume(settings: dict[str, Any]) -> None:
 def _check_numbers(settings: dict[str, Any]) -> None:
     """Before anything is written or computed. (What else :func:`~pyro_rvae.fit` wants it checks itself.)"""
     for name, value in settings.items():
+        if name in ANY_NUMBER:
+            continue
         least = 0 if name in NOT_NEGATIVE else LEAST.get(name, 1)
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise UsageError(f"--{name} must be at least {least}, got {value}")
@@ -150,8 +155,9 @@ def _explain(message: str, command: str) -> str:
     if "nrecognized arguments:" in message:
         word = next((w for w in message.split() if w.startswith("-")), message.split()[-1]).partition("=")[0]
         return f"there is no option {word}{similar(word, options)}; `pyro-rvae {command} --help` tells them all"
-    if "are required: run" in message:
-        return f"{command} needs RUN, a run directory; `pyro-rvae {command} --help` shows examples"
+    if "are required:" in message or "is required" in message:
+        needed = "RUN, a run directory" + ", and FILE, your data" * ("file" in names(COMMANDS[command]))
+        return f"{command} needs {needed}; `pyro-rvae {command} --help` shows examples"
     unknown = re.search(r"Option '([^']+)' is not accepted", message)
     if unknown:
         return f"the YAML has {unknown[1]!r}, which is no option{similar('--' + unknown[1], options)}"

@@ -18,7 +18,8 @@ __all__ = ["draw_pictures"]
 Array = NDArray[np.float64]
 
 
-def draw_pictures(folder: Path, splits: Splits[Any], samples: Array, check: PredictiveCheck, history: History) -> None:
+def draw_pictures(folder: Path, splits: Splits[Any], samples: list[Any], check: PredictiveCheck,
+                  history: History) -> None:
     """Writes ``training.png, samples.png, posterior_predictive.png``."""
     unit = "frame" if hasattr(splits.train, "lengths") else "item"
     save(history_plot(history, floors=floors(splits.train, splits.valid), unit=unit), folder / "training.png")

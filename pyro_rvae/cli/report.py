@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ..core import SequenceVAE
 from ..criticism import CollapseReport, Evaluation, collapse_report, evaluate
 from ..criticism.tables import bounds_table, count
 from ..criticism.verdict import active
-from ..data import SequenceDataset
-from ..data.atomic import atomic
-from ..plots.music import KEYS, is_music
-from ..tasks import generate, write_midi
 
-__all__ = ["KEYS", "draw_samples", "is_music", "judge", "table", "write_samples"]
+__all__ = ["judge", "table"]
 
 WANTED = {"below_markov": 0.5, "kl": 0.1, "shuffling_cost": 0.1}  # nats per frame: what tells that latents are used
 
@@ -61,30 +54,3 @@ def _shuffled(use: CollapseReport, draws: str) -> tuple[str, str, str]:
     used = "will not do: they are used" if use.shuffling_cost > WANTED["shuffling_cost"] else \
         "do as well: they are hardly used"
     return label, f"{use.shuffling_cost:+.3f}", f"another {one}'s latents {used}"
-
-
-def sample_length(train: Any) -> int | None:
-    """Frames of a sample, unless told: the median length of the training data, at most 64."""
-    return min(64, int(train.lengths.median())) if isinstance(train, SequenceDataset) else None
-
-
-def draw_samples(model: SequenceVAE, test: Any, num: int, length: int | None, seed: int) -> Tensor:
-    """Samples in the units of the data; where the data have labels or controls, with those of test sequences."""
-    if test is None or (test.labels is None and test.controls is None):
-        return generate(model, num, None if model.static else length, seed=seed)
-    batch = test.padded(range(min(num, len(test))))
-    longest = None if batch.mask is None else batch.mask.shape[1]
-    return generate(model, len(batch), longest, seed=seed, **batch.known)
-
-
-def write_samples(path: Path, samples: Tensor, kind: str | None, classes: int | None, **midi: Any) -> None:
-    """Samples ``(N, T, x_dim)`` as MIDI, or as ``.npz`` that ``--data`` reads."""
-    if path.suffix == ".mid":
-        write_midi(path, samples, **midi)
-        return
-    arrays: dict[str, Any] = {"values": samples.numpy()}
-    if samples.dim() == 3:
-        arrays = {"values": samples.flatten(0, 1).numpy(), "lengths": np.full(len(samples), samples.shape[1])}
-    arrays |= {name: np.array(value) for name, value in (("kind", kind), ("classes", classes)) if value is not None}
-    with atomic(path) as file:
-        np.savez_compressed(file, **arrays)

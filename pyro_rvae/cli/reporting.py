@@ -17,7 +17,7 @@ import yaml
 
 from ..criticism.tables import count
 from ..data.atomic import atomic
-from ..tasks.store import CONFIG, read_config
+from ..tasks.config import CONFIG, read_config
 from . import checks, sections
 from .html import Section, code, failed, heading, note, page, table, text
 from .settings import Report

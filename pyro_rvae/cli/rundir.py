@@ -16,7 +16,9 @@ import yaml
 
 from ..core import SequenceVAE
 from ..data.atomic import atomic
-from ..tasks.store import CONFIG, describe_model, from_pretrained, read_config
+from ..tasks.config import CARD, CONFIG, describe_model, read_config
+from ..tasks.modelcard import is_ours
+from ..tasks.store import from_pretrained
 from .parser import UsageError
 from .settings import Train
 
@@ -24,7 +26,8 @@ __all__ = ["FILES", "RunDirectory", "packages"]
 
 # What a run leaves, with a word for the table at its end; the MIDI file is for music, the .npz for other data.
 FILES = {
-    "model.safetensors": "weights", "config.yaml": "every setting", "history.csv": "training, epoch by epoch",
+    "model.safetensors": "weights", "config.yaml": "every setting", "README.md": "the model card",
+    "history.csv": "training, epoch by epoch",
     "collapse.csv": "the latents' use in training",
     "metrics.json": "the figures above", "samples.mid": "samples to listen to", "samples.npz": "samples",
     "samples.png": "samples beside data", "training.png": "the ELBO, epoch by epoch",
@@ -77,7 +80,8 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove what a run leaves, and nothing else."""
         for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+            if name != CARD or is_ours(self.path / CARD):  # a README of the user's own stays
+                (self.path / name).unlink(missing_ok=True)
         if self.checkpoint.is_dir():
             shutil.rmtree(self.checkpoint)
 

@@ -147,12 +147,12 @@ def samples(subject: Subject, section: Section) -> None:
         if subject.settings.split != "train" else "What the model makes by itself, beside its training data."
     section.good = "They look (and sound) alike, and the samples differ from each other as the data do."
     section.run = f"{len(made)} samples, drawn freely, seed {subject.settings.seed}; the first are shown."
-    section.blocks.append(picture(plots.sequences_plot(data, made.numpy(), num=6 if subject.static else 3,
+    section.blocks.append(picture(plots.sequences_plot(data, [x.numpy() for x in made], num=6 if subject.static else 3,
                                                        name=subject.name)))
     if is_music(data):
         section.blocks.append(text("To listen to:"))
         section.blocks.append(download("samples.mid", _midi(made), "audio/midi", f"samples.mid, {len(made)} samples"))
-        real = [data[i][: made.shape[1]] for i in range(min(len(made), len(data)))]
+        real = [data[i][: len(made[0])] for i in range(min(len(made), len(data)))]
         words = f"data.mid, {len(real)} beginnings of data"
         section.blocks.append(download("data.mid", _midi(real), "audio/midi", words))
 

@@ -30,7 +30,8 @@ class Train:
             --model.posterior '{partial: GaussianChain, init_args: {hidden: [128]}}'; what labels and controls are
             read with: --model.context '{partial: Context, init_args: {classes: 3, control_dim: 2}}'.
             Without --model: a DMM with the settings of the main job.
-        data: bach_chorales (embedded), jsb_chorales, nottingham, piano_midi, binarized_mnist, or a file .npz or .csv.
+        data: bach_chorales (embedded), a standard set by name (jsb_chorales, nottingham, names, spoken_digits, ...: an
+            unknown name lists them), a file .npz, .csv, .txt or .fasta, or a folder of .mid, .wav or .png files.
         kind: What the values are, where the file doesn't say: integers may be counts or categories.
         classes: Number of classes, for categories.
         units: Real numbers are trained on standardized (mean 0, deviation 1), normalized (0 to 1), or raw; samples
@@ -130,9 +131,14 @@ class Sample:
     Args:
         run: The run directory.
         num: How many.
-        length: Frames of each (static models have none). Default: as the run's own samples.
-        out: Where to: .npz (values, lengths; in the units of the data), .csv, or, for piano rolls, .mid.
-            Default: samples-SEED.mid or .npz in the run directory.
+        length: Frames of each (static models have none); "training" draws each length from those of the training
+            data. Texts end at their end symbol. Default: as the run's own samples.
+        label: Of this label, where the model reads labels. Default: the labels and controls of test sequences, where
+            the model reads them.
+        prefix: A file of beginnings; the samples go on with them in turn. --length counts them too.
+        temperature: Below 1 the samples are more typical than the data, above 1 less.
+        out: Where to: .npz, .csv, .png, or the kind of file that the run was trained on (.mid, .txt, .svg, .wav, ...).
+            Default: samples-SEED in the run directory.
         seed: Of the draws.
         tempo: Quarter notes a minute, of MIDI.
         program: General MIDI instrument 0 to 127 (19 church organ, 0 piano, 52 choir).
@@ -141,7 +147,10 @@ class Sample:
 
     run: str
     num: int = 8
-    length: int | None = None
+    length: int | Literal["training"] | None = None
+    label: int | None = None
+    prefix: str | None = None
+    temperature: float = 1.0
     out: str | None = None
     seed: int = 0
     tempo: float = 80.0
@@ -198,7 +207,8 @@ EXAMPLES = {
   pyro-rvae report runs/mine --split valid --num_particles 1000 --out valid.html""",
     "sample": """examples:
   pyro-rvae sample runs/mine
-  pyro-rvae sample runs/mine --num 20 --length 128 --out mine.mid --program 52""",
+  pyro-rvae sample runs/mine --num 20 --length 128 --out mine.mid --program 52
+  pyro-rvae sample runs/mine --prefix beginnings.txt --temperature 0.7 --out more.txt""",
 }
 
 

@@ -27,8 +27,8 @@ from ..criticism import (
 from ..criticism.monitor import CollapseRow, read_rows
 from ..criticism.tables import count
 from ..infer import History
-from .report import draw_samples
 from .rundir import RunDirectory
+from .sampling import draw_samples
 from .settings import Report, Train
 
 __all__ = ["NotApplicable", "Subject", "shortened"]
@@ -109,7 +109,7 @@ class Subject:
         return collapse_report(self.model, self.data, seed=self.settings.seed)
 
     @cached_property
-    def samples(self) -> Tensor:
+    def samples(self) -> list[Tensor]:
         return draw_samples(self.model, self.data, self.settings.num, None if self.static else self.trained.length,
                             self.settings.seed)
 

@@ -13,14 +13,16 @@ import torch
 
 from ..core import SequenceVAE, explicit
 from ..criticism import CollapseMonitor, predictive_check, to_arviz, to_netcdf
-from ..data import Splits
+from ..data import Splits, form_of
 from ..infer import FIVO, IWAE, History, PathDerivative, constant, cosine, fit, linear
 from ..infer.checkpoint import has_checkpoint
 from ..tasks import save_pretrained
+from ..tasks.store import write_card
 from .choose import build_model, load_data, model_of
 from .pictures import draw_pictures
-from .report import draw_samples, is_music, judge, sample_length, write_samples
+from .report import judge
 from .rundir import RunDirectory, packages
+from .sampling import draw_samples, sample_length, samples_ending, write_samples
 from .settings import LR, Train
 
 __all__ = ["train"]
@@ -59,6 +61,7 @@ def _train(settings: Train) -> int:
     figures["predictive_check"] = _show(settings, run, splits, model, history)
     run.write_json("metrics.json", {"model": type(model).__name__, "data": settings.data, "split": "test"} | figures
                    | {"training": _training(settings, model, history), "seconds": time.monotonic() - start})
+    write_card(model, run.path)
     if not settings.quiet:
         print(f"{table}\n\n{run.path}, after {time.monotonic() - start:.0f} s\n{run.listing()}")
     return 0
@@ -131,12 +134,13 @@ def _training(settings: Train, model: SequenceVAE, history: History) -> dict[str
 def _show(settings: Train, run: RunDirectory, splits: Splits[Any], model: SequenceVAE,
           history: History) -> dict[str, Any]:
     """Samples, replications and pictures; what metrics.json says of the replications."""
-    train, test = splits.train, splits.test
+    test = splits.test
     samples = draw_samples(model, test, settings.num, settings.length, settings.seed)
-    write_samples(run.path / ("samples.mid" if is_music(train) else "samples.npz"), samples, train.kind, train.classes)
+    form = form_of(model)
+    write_samples(run.path / f"samples{samples_ending(form)}", form, samples)
     check = predictive_check(model, test, num=settings.replicates, seed=settings.seed)
     draws = min(DRAWS, settings.replicates)
     to_netcdf(to_arviz(model, test, draws, replicates=check.replicates, seed=settings.seed),
               run.path / "posterior_predictive.nc")
-    draw_pictures(run.path, splits, samples.numpy(), check, history)
+    draw_pictures(run.path, splits, [x.numpy() for x in samples], check, history)
     return check.to_dict()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,12 +68,45 @@ class DataCard:
             raise ValueError(f"data_card must be a mapping with kind and x_dim, and of {sorted(known)} no others; got "
                              f"{wrong!r}: was it edited by hand?")
         given = dict(found)
+        _check_fields(given)
         for name in ("names", "labels"):
             if given.get(name) is not None:
                 given[name] = tuple(given[name])
-        if "lengths" in given:
-            given["lengths"] = {int(length): int(count) for length, count in given["lengths"].items()}
         return cls(**given)
+
+
+# What each field of a card must be, in words, and the test of it.
+FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "kind": ("binary, real, counts or categories", lambda v: v in ("binary", "real", "counts", "categories")),
+    "x_dim": ("an integer of at least 1", lambda v: _count(v, 1)),
+    "classes": ("an integer of at least 1", lambda v: _count(v, 1)),
+    "names": ("a list of words", lambda v: _all(v, list | tuple, lambda name: isinstance(name, str))),
+    "missing": ("true or false", lambda v: isinstance(v, bool)),
+    "lengths": ("a mapping from length to number of sequences",
+                lambda v: isinstance(v, Mapping) and all(_count(n, 1) for pair in v.items() for n in pair)),
+    "labels": ("a list of integers", lambda v: _all(v, list | tuple, lambda label: _count(label, 0))),
+    "control_dim": ("an integer of at least 0", lambda v: _count(v, 0)),
+    "form": ("a mapping", lambda v: isinstance(v, Mapping)),
+}
+OPTIONAL = ("classes", "names", "labels", "form")
+
+
+def _check_fields(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        wanted, fits = FIELDS[name]
+        if not (value is None and name in OPTIONAL) and not fits(value):
+            raise ValueError(f"data_card.{name} must be {wanted}, got {value!r}: was it edited by hand?")
+    if given.get("names") is not None and len(given["names"]) != given["x_dim"]:
+        raise ValueError(f"data_card.names must be one for each of x_dim={given['x_dim']} features, got "
+                         f"{len(given['names'])}: was it edited by hand?")
+
+
+def _count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _all(values: Any, kind: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(values, kind) and all(map(fits, values))
 
 
 def _labels(labels: Any) -> tuple[int, ...] | None:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from .coroutine import Coroutine, wait
 from .filtered import Filtered, Unfiltered
-from .noise import noise_source
 from .particles import ParticleStep
 from .reordering import take
-from .resampling import Resampling, check_ancestors, effective_size
+from .resampling import Resampling, effective_size, evened, offspring, reweighed, uniforms
 from .traces import check_latents, in_batch, sites
 
 __all__ = ["FilterRun"]
@@ -148,38 +147,23 @@ class FilterRun:
         if before is None:
             before = torch.full(shape, -math.log(self.num_particles), dtype=self.like.dtype, device=self.like.device)
         total = before + sum(self._pending) if self._pending else before
-        total = total.expand(shape)
-        increment = total.logsumexp(0)
+        record.log_weights, increment = reweighed(before, total.expand(shape))
         record.increments.append(increment)
         record.scores.append(sum(self._score, torch.zeros_like(increment)))
         self._pending, self._score = [], []
-        dead = increment.isneginf()
-        record.log_weights = torch.where(dead, before, total - torch.where(dead, 0.0, increment))
         return record.log_weights, effective_size(record.log_weights.detach())
 
     def _resample(self, log_weights: Tensor, due: Tensor, t: int) -> None:
-        uniform = self._uniform(t)
-        own = torch.arange(self.num_particles, device=due.device).unsqueeze(-1)
-        chosen = self.resampling(log_weights.detach(), uniform)
-        check_ancestors(chosen, log_weights.shape)
-        ancestors = torch.where(due, chosen, own)
+        uniform = uniforms(t, (self.num_particles, self.batch), self.like)
+        ancestors = offspring(self.resampling, log_weights, uniform, due)
         self.ancestors.append(ancestors)
         self.lineage = ancestors if self.lineage is None else take(self.lineage, ancestors)
         likely = log_weights.gather(0, ancestors).sum(0)
         self.record.chosen.append(torch.where(due, likely, 0.0))
-        even = torch.full_like(log_weights, -math.log(self.num_particles))
-        self.record.log_weights = torch.where(due, even, log_weights)
+        self.record.log_weights = evened(log_weights, due)
         known: dict[int, Tensor] = {}
         for step in self.steps:
             step.resample(ancestors, known)
-
-    def _uniform(self, t: int) -> Tensor:
-        """Uniform numbers ``(K, B)`` in (0, 1), from the noise that is given, if one is."""
-        shape, source = torch.Size((self.num_particles, self.batch)), noise_source()
-        if source is None:
-            return torch.rand(shape, dtype=self.like.dtype, device=self.like.device)
-        normal = source.normal("resampling", t, torch.Size((*shape, 1))).squeeze(-1)
-        return torch.special.ndtr(normal.to(self.like)).clamp_max(1 - torch.finfo(self.like.dtype).eps)
 
     # ------------------------------------------------------------------------------------------ around the loop
     @property

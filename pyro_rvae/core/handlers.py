@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -16,12 +17,13 @@ from pyro.poutine.runtime import _DIM_ALLOCATOR, _PYRO_STACK
 from torch import Tensor
 
 __all__ = ["Anneal", "Site", "annealed", "auxiliary_weight", "enumerating", "explicit", "given", "peek", "secluded",
-           "trusted", "vectorised", "weighted_auxiliaries"]
+           "trusted", "vectorised", "watched_labels", "weighted_auxiliaries"]
 
 _explicit: ContextVar[bool] = ContextVar("explicit", default=False)
 _trusted: ContextVar[bool | None] = ContextVar("trusted", default=None)
 _known: ContextVar[dict[str, Tensor]] = ContextVar("known", default={})  # noqa: B039 (never mutated)
 _auxiliary: ContextVar[float | Tensor] = ContextVar("auxiliary", default=1.0)
+_reads: ContextVar[Any] = ContextVar("reads", default=deque(maxlen=0))  # noqa: B039 (it keeps nothing)
 
 
 @contextmanager
@@ -81,6 +83,19 @@ def known_values() -> dict[str, Tensor]:
     return _known.get()
 
 
+@contextmanager
+def watched_labels() -> Iterator[list[bool]]:
+    """Yields a list that is empty until a model reads its labels, by its context or as ``steps.labels``."""
+    read: list[bool] = []
+    with _set(_reads, read):
+        yield read
+
+
+def labels_are_read() -> None:
+    """Said by whoever reads them."""
+    _reads.get().append(True)
+
+
 def trust() -> bool | None:
     """``None``: check everything. Else the data were checked, and this says whether x may have gaps."""
     return _trusted.get()
@@ -100,6 +115,11 @@ def auxiliary_weight() -> float | Tensor:
 def enumerating() -> bool:
     """Whether a handler around us sums discrete sites out (that of TraceEnum_ELBO, say)."""
     return any(isinstance(handler, EnumMessenger) for handler in _PYRO_STACK)
+
+
+def noise_is_given() -> bool:
+    """Whether a handler around us draws from noise of its own (:func:`~pyro_rvae.core.noise.given_noise`)."""
+    return any(getattr(handler, "gives_noise", False) for handler in _PYRO_STACK)
 
 
 class Anneal(Messenger):

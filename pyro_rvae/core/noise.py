@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,15 +13,19 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .handlers import Question
+from .tempering import law_to_draw
 from .traces import in_batch
 
-__all__ = ["MeanPath", "Noise", "given_noise", "mean_path", "noise_source", "rsample_from"]
+__all__ = ["MeanPath", "Noise", "draw_from", "given_noise", "mean_path", "noise_source", "rsample_from",
+           "without_noise"]
 
 _noise: ContextVar[Noise | None] = ContextVar("noise", default=None)
 
 
 class Noise(Messenger):
     """Standard noise by site, sequence and step: every reading draws the same values (see ``given_noise``)."""
+
+    gives_noise = True
 
     def __init__(self, seed: int, sequences: Tensor | None) -> None:
         super().__init__()
@@ -61,7 +67,7 @@ class Noise(Messenger):
                                 -1 - fn.event_dim)
         else:  # drawn once a data set: it belongs to no sequence
             noise = self._draw(msg["name"], None, -1, fn.shape())
-        msg["value"] = rsample_from(fn, noise)
+        msg["value"] = rsample_from(law_to_draw(name if is_step else msg["name"], fn), noise)
 
 
 def given_noise(seed: int = 0, sequences: Tensor | None = None) -> Noise:
@@ -93,10 +99,10 @@ class MeanPath(Noise):
 
 
 def mean_path(device: torch.device | None = None) -> MeanPath:
-    """Draw every latent from zero noise: a Gaussian at its mean, a discrete one at its mode, each given those before.
+    """Draw everything from zero noise: a Gaussian at its mean, a discrete law at its mode, each given those before.
 
-    So a guide's latents are a function of x (transformed Gaussians take what their mean is sent to). ``device``: where
-    the zeros are made; default: the CPU.
+    So a guide's latents are a function of x (transformed Gaussians take what their mean is sent to, other continuous
+    laws their mean). ``device``: where the zeros are made; default: the CPU.
 
     >>> with mean_path(): trace = poutine.trace(model.guide).get_trace(x)  # doctest: +SKIP
     """
@@ -105,6 +111,25 @@ def mean_path(device: torch.device | None = None) -> MeanPath:
 
 def noise_source() -> Noise | None:
     return _noise.get()
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Within it no noise is given, whatever is around."""
+    token = _noise.set(None)
+    try:
+        yield
+    finally:
+        _noise.reset(token)
+
+
+def draw_from(law: Any, name: str, step: int | None, batch_shape: torch.Size) -> Tensor:
+    """A draw for each sequence (and particle), from the noise that is given, if one is."""
+    shape = torch.broadcast_shapes(law.batch_shape, batch_shape)
+    source = noise_source()
+    if source is not None:
+        return rsample_from(law, source.normal(name, step, shape + law.event_shape))
+    return (law if law.batch_shape == shape else law.expand(shape))()  # type: ignore[no-any-return]
 
 
 def rsample_from(fn: Any, noise: Tensor) -> Tensor:
@@ -124,7 +149,24 @@ def rsample_from(fn: Any, noise: Tensor) -> Tensor:
         for transform in fn.transforms:
             value = transform(value)
         return value
-    if isinstance(noise_source(), MeanPath) and not fn.has_rsample:
-        return fn.mode
+    if isinstance(noise_source(), MeanPath):
+        return _centre(fn)
     raise TypeError(f"given_noise can't draw from {type(fn).__name__}: it isn't a transformed Gaussian. Compare "
                     "densities at equal values instead.")
+
+
+def _centre(fn: Any) -> Tensor:
+    """Where zero noise stands for a law that no Gaussian is sent to."""
+    try:
+        if not fn.support.is_discrete:
+            return fn.mean  # type: ignore[no-any-return]
+        mode: Tensor = fn.mode
+        return mode.nan_to_num(0.0)  # torch's Bernoulli has none at 1/2
+    except NotImplementedError:
+        pass
+    try:
+        return fn.mean.round()  # type: ignore[no-any-return]
+    except NotImplementedError as error:
+        raise ValueError(f"{type(fn).__name__} has neither a mean nor a most probable value in closed form (its "
+                         "elements depend on each other): draw from it (mean=False), and average draws where a mean "
+                         "is needed.") from error

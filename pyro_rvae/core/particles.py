@@ -14,7 +14,7 @@ from torch import Tensor
 from .emit import check_law
 from .filtered import Unfiltered
 from .handlers import Site
-from .noise import noise_source, rsample_from
+from .noise import draw_from
 from .reordering import holds, leaves, mapped, take
 from .rollout import Probe, Rollout
 from .verbs import Via, reads_path, refuse_gaps, same
@@ -158,7 +158,7 @@ class ParticleStep(Rollout):
             value = self.run.drawn[name]
             self.weigh(law, value, None, site, 1)
         else:
-            value = self.draw_from(name, law)
+            value = draw_from(law, name, self.t, self.steps.batch_shape)
             self.run.drawn[name] = value
             if self.steps.inferring:
                 self.weigh(law, value, None, site, -1)
@@ -175,13 +175,6 @@ class ParticleStep(Rollout):
 
     def weigh(self, law: Any, value: Tensor, present: Tensor | None, site: Site, sign: int) -> None:
         self.run.weigh(sign * self.masked(law, present).log_prob(value), site.scale)
-
-    def draw_from(self, name: str, law: Any) -> Tensor:
-        shape = torch.broadcast_shapes(law.batch_shape, self.steps.batch_shape)
-        source = noise_source()
-        if source is not None:
-            return rsample_from(law, source.normal(name, self.t, shape + law.event_shape))
-        return (law if law.batch_shape == shape else law.expand(shape))()  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------------------------------ particles
     def once(self, key: Any, alive: Any, make: Any) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Resampling", "check_ancestors", "check_scheme", "effective_size", "multinomial", "systematic"]
+from .noise import noise_source
+
+__all__ = ["Resampling", "check_ancestors", "check_scheme", "drawn_indices", "effective_size", "evened", "multinomial",
+           "offspring", "reweighed", "systematic", "uniforms"]
 
 Resampling = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,6 +40,47 @@ def systematic(log_weights: Tensor, uniform: Tensor) -> Tensor:
     k = len(log_weights)
     place = torch.arange(k, dtype=uniform.dtype, device=uniform.device).unsqueeze(-1)
     return _inverted(log_weights, (place + uniform[:1]) / k)
+
+
+def uniforms(step: int, shape: tuple[int, int], like: Tensor) -> Tensor:
+    """Uniform numbers ``(K, B)`` in (0, 1) for the resampling after a step, from the noise that is given, if one is."""
+    source = noise_source()
+    if source is None:
+        return torch.rand(shape, dtype=like.dtype, device=like.device)
+    normal = source.normal("resampling", step, torch.Size((*shape, 1))).squeeze(-1)
+    return torch.special.ndtr(normal.to(like)).clamp_max(1 - torch.finfo(like.dtype).eps)
+
+
+def offspring(scheme: Resampling, log_weights: Tensor, uniform: Tensor, due: Tensor) -> Tensor:
+    """The ancestors ``(K, B)``: those that ``scheme`` chooses for the sequences ``due (B,)``, itself for all others."""
+    own = torch.arange(len(log_weights), device=due.device).unsqueeze(-1)
+    chosen = scheme(log_weights.detach(), uniform)
+    check_ancestors(chosen, log_weights.shape)
+    return torch.where(due, chosen, own)
+
+
+def evened(log_weights: Tensor, due: Tensor) -> Tensor:
+    """The weights after resampling: even ones for the sequences ``due (B,)``."""
+    return torch.where(due, torch.full_like(log_weights, -math.log(len(log_weights))), log_weights)
+
+
+def reweighed(before: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised log-weights ``(K, B)``, and the log of their sum ``(B,)``.
+
+    Where all particles have died, ``before``, the weights before this step, stay.
+
+    Arguments:
+        before: ``(K, B)``, normalised.
+        total: ``before`` and the factors of this step, ``(K, B)``.
+    """
+    increment = total.logsumexp(0)
+    dead = increment.isneginf()
+    return torch.where(dead, before, total - torch.where(dead, 0.0, increment)), increment
+
+
+def drawn_indices(log_weights: Tensor, uniform: Tensor) -> Tensor:
+    """Numbers of particles ``(num, B)`` drawn by their weights ``(K, B)``, one for each of ``uniform (num, B)``."""
+    return _inverted(log_weights, uniform)
 
 
 def check_scheme(owner: str, resampling: Any, threshold: Any, gradient: bool) -> None:

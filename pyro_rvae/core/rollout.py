@@ -13,6 +13,7 @@ from ..distributions import Conditional
 from .emit import check_law, emit_drawn
 from .handlers import Site, peek
 from .noise import noise_source, rsample_from
+from .tempering import law_to_draw, temperature_of
 from .verbs import OneStep, Via, reads_path, refuse_gaps, same, unsampled
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Rollout(_Tight):
     def draw(self, name: str, conditional: Any, inputs: tuple[Tensor, ...]) -> Tensor:
         if isinstance(conditional, Conditional) and type(conditional).forward is Conditional.forward:
             raw, family = conditional.params(*inputs), conditional.family
-            direct: Any = _direct_draw(family)
+            direct: Any = _direct_draw(family) if temperature_of(name) == 1.0 else None
             fn = family(raw) if direct is None else None
             if not hasattr(fn, "stacked"):
                 self.family[name] = family
@@ -191,7 +192,7 @@ class Rollout(_Tight):
             fn = self.law(name, conditional, inputs, self.before(name))
             self.recorded.setdefault(name, []).append(fn)
         shape = torch.broadcast_shapes(fn.batch_shape, self.steps.batch_shape)
-        source = noise_source()
+        fn, source = law_to_draw(name, fn), noise_source()
         if source is not None:
             return rsample_from(fn, source.normal(name, self.t, shape + fn.event_shape))
         return (fn if fn.batch_shape == shape else fn.expand(shape))()  # type: ignore[no-any-return]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pyro.poutine as poutine
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from .card import DataCard
 from .checks import check_arguments, check_known
 from .contexts import forked
-from .handlers import known_values
+from .handlers import known_values, labels_are_read
 from .particles import plates
 from .registry import apart, register
 from .shared import SharedPosterior
@@ -203,6 +205,22 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
                 start(list(data), model.read)
         return model
 
+    def save_pretrained(self, directory: str | Path, **settings: Any) -> Path:
+        """Save weights, config and a model card in a folder: :func:`~pyro_rvae.tasks.save_pretrained`."""
+        from ..tasks.store import save_pretrained  # here: a door for users; files are a layer above the core
+
+        return save_pretrained(self, directory, **settings)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, allow: Sequence[str] = ()) -> Self:
+        """The model of :meth:`save_pretrained`, if it is one of this class: ``rv.VRNN.from_pretrained(folder)``.
+
+        ``rv.SequenceVAE.from_pretrained`` takes any. See :func:`~pyro_rvae.tasks.from_pretrained`.
+        """
+        from ..tasks.store import from_pretrained  # here: a door for users; files are a layer above the core
+
+        return from_pretrained(directory, allow, cls=cls)  # type: ignore[return-value]
+
     # ------------------------------------------------------------------------------------------ inside
     def _finish(self) -> None:
         if not hasattr(self, "reader"):
@@ -218,6 +236,8 @@ class SequenceVAE(nn.Module, metaclass=_Finished):
         if controls is not None and mask is not None:  # like x: nothing in the padding is ever read
             controls = controls.masked_fill(~mask.unsqueeze(-1), 0.0)
         context = () if self.context is None else (self.context(controls, labels, None if self.static else length),)
+        if context and getattr(self.context, "reads_labels", True):
+            labels_are_read()
         return Steps(length, data, mask, controls=controls, labels=labels, shared=shared, read={"x": self.reader},
                      like=next(self.parameters(), None), context=context, exact=self.exact_sites,
                      summed_out=self.summed_out, training=self.training)

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ..distributions import observe_elements
+from ..nn.unfolding import refuse_frames, unfolding
 from .checks import sites_to_sum
-from .handlers import Site, auxiliary_weight, is_explicit, peek, trust
+from .handlers import Site, auxiliary_weight, is_explicit, labels_are_read, peek, trust
 from .particles import Particles, ParticleStep, particles
 from .rollout import Probe, Rollout
 from .stepwise import ExplicitStep
+from .support import check_support
 from .vectorised import AllSteps
 from .verbs import Via, same, unsampled
 
@@ -47,7 +49,7 @@ class Steps:
                  like: Tensor | None = None, context: tuple[Tensor, ...] = (), summed_out: tuple[str, ...] = (),
                  exact: tuple[str, ...] = (),
                  training: bool = False, stride: int = 1, frames: Steps | None = None) -> None:
-        self.length, self.mask, self._controls, self.labels = length, mask, controls, labels
+        self.length, self.mask, self._controls, self._labels = length, mask, controls, labels
         self.controls_unread = controls is not None and not context
         self.exact = exact
         self.shared, self.context, self.training = shared or {}, context, training
@@ -56,7 +58,8 @@ class Steps:
         self.read = read or {}
         self.like = torch.empty(0) if like is None else like  # dtype and device of what is drawn
         self.values: dict[str, Tensor] = {}  # whole sequences known so far in this call, by site
-        self.batch_shape = peek("_steps").batch_shape
+        self.stream = unfolding()  # what reads this program one frame at a time, if that is how it is read
+        self.batch_shape = peek("_steps").batch_shape if self.stream is None else self.stream.batch_shape
         self.stride, self._frames = stride, frames
         self.raw: dict[str, Tensor] = {}  # the same with the gaps of data, where they differ
         self.carried: dict[str, Tensor | list[Tensor]] = {}  # states of the recurrences of finished loops
@@ -68,7 +71,9 @@ class Steps:
     def __iter__(self) -> Iterator[Any]:
         self._open = True  # stays so if a body leaves its loop early, which `finish` reports
         run = particles()
-        if run is not None:
+        if self.stream is not None:
+            yield self.stream.step(self)
+        elif run is not None:
             yield from self._by_particles(run)
         else:
             yield from self._explicit() if is_explicit() else self._vectorised()
@@ -85,11 +90,18 @@ class Steps:
         self.controls_unread = False
         return self._controls
 
+    @property
+    def labels(self) -> Tensor | None:
+        """``(B, ...)`` or ``None``."""
+        labels_are_read()
+        return self._labels
+
     def path(self, name: str) -> Tensor:
         """The whole path ``(..., B, T, d)`` of a site sampled, or a state carried, in an earlier loop of this body.
 
         On a slower clock, each value is held for its k frames, so a path always has one value a frame.
         """
+        refuse_frames(f"steps.path({name!r}) is a whole path")
         if name in self.summed_out:
             raise ValueError(f"path({name!r}): {name!r} is summed out, so it has no path; read it with t.prev, within "
                              "the loop that samples it.")
@@ -129,6 +141,13 @@ class Steps:
         present = ~raw.isnan() if raw.is_floating_point() else raw >= 0
         there = present.any(-1, keepdim=True).to(self.like)
         return torch.nn.functional.pad(there, (0, 0, 0, self.length - there.shape[-2]), value=1.0)
+
+    def start(self) -> Tensor:
+        """Which step is the first, ``(T, 1)``: 1 there, and 0 after it."""
+        first = self.like.new_zeros(self.length, 1)
+        if self.stream is None or self.stream.fresh:
+            first[0] = 1.0
+        return first
 
     def auxiliary(self, name: str, log_factor: Tensor) -> None:
         """An auxiliary reward ``log_factor (B, T)``, in nats, added to the objective of a model in training mode.
@@ -176,13 +195,14 @@ class Steps:
         The last block may be shorter. ``t.at(sequence)`` reads the sequence's value at frame ``j k``; a site
         drawn on the clock is read back, one value a frame, with ``steps.every(k).path(name)``.
         """
+        refuse_frames("steps.every(k), a slower clock, holds a latent for frames that are still to come")
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= self.length:
             raise ValueError(f"every(k): k must be an integer from 1 to the number of steps, {self.length}; got {k}. "
                              "Where a batch may be shorter than k, every(min(k, steps.length)) has one step.")
         if k not in self._clocks:
             mask = None if self.mask is None else self.mask[..., ::k]
             known: dict[str, Tensor | None] = {n: v for n, v in self.data.items() if n != "x"}  # from `given`
-            self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self._controls, labels=self.labels,
+            self._clocks[k] = Steps(-(-self.length // k), known, mask, controls=self._controls, labels=self._labels,
                                     shared=self.shared, like=self.like, context=self.context,
                                     training=self.training, stride=k * self.stride, exact=self.exact,
                                     summed_out=self.summed_out,
@@ -293,26 +313,4 @@ class Steps:
     def check_support(self, fn: Any, name: str, value: Tensor, present: Tensor | None,
                       step: int | None = None, mask: Tensor | None = None) -> None:
         """Refuse observed values outside the support of their law, in no gap and under no padding."""
-        if trust() is not None or value.device.type == "meta":
-            return
-        support = getattr(fn, "support", None)
-        if not value.is_floating_point() and "Bernoulli" in type(getattr(fn, "base_dist", fn)).__name__:
-            raise ValueError(f"{name} is {value.dtype}, and a Bernoulli takes 0.0 and 1.0 of floating point: pass "
-                             f"x.to(torch.get_default_dtype()).")
-        element = getattr(support, "base_constraint", None)
-        good = (element or support).check(value) if support is not None else None
-        if good is not None and mask is not None:
-            good = good | ~(mask.unsqueeze(-1) if good.dim() == value.dim() else mask)
-        if good is None or bool(good.all()):
-            return
-        if present is not None and good.shape == present.shape and bool((good | ~present).all()):
-            return
-        where = (~good).nonzero()[0].tolist()
-        culprit = value[tuple(where)]
-        shown = culprit.item() if culprit.numel() == 1 else culprit.tolist()
-        base = getattr(fn, "base_dist", fn)
-        where = where if step is None else [*where[:1], step, *where[1:]]
-        axes = "(sequence, element)" if len(where) == 2 else "(sequence, step, element)"
-        raise ValueError(f"{name} holds {shown} at {tuple(where)} {axes}, outside the support of "
-                         f"its likelihood {type(base).__name__} ({element or support}). Transform the data, or pass "
-                         f"another likelihood.")
+        check_support(fn, name, value, present, step, mask)

@@ -9,7 +9,7 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 
-__all__ = ["check_latents", "guide_trace", "in_batch", "is_point", "is_weightless", "replayed", "sites",
+__all__ = ["check_latents", "guide_trace", "in_batch", "is_discrete", "is_point", "is_weightless", "replayed", "sites",
            "traced"]
 
 OURS = __name__.partition(".")[0]
@@ -76,7 +76,8 @@ def is_point(site: Any) -> bool:
     return isinstance(fn, Delta)
 
 
-def _is_discrete(site: Any) -> bool:
+def is_discrete(site: Any) -> bool:
+    """Whether a site takes one of countably many values."""
     return bool(getattr(site["fn"].support, "is_discrete", False))
 
 
@@ -102,7 +103,7 @@ def check_latents(name: str, drawn: dict[str, Any], latents: dict[str, Any]) -> 
             raise ValueError(f"{name}: the prior of {site!r} carries no weight (Weightless), the guide is no point, "
                              "so there is no bound, and the cost falls without end. Give it posterior=rv.Delta too, or "
                              "a prior with a density.")
-        if _is_discrete(latents[site]) != _is_discrete(drawn[site]):
+        if is_discrete(latents[site]) != is_discrete(drawn[site]):
             raise ValueError(f"{name}: of {site!r} one of model and guide has a discrete law and the other a "
                              "continuous one, so their densities can't be compared: give both the same kind.")
         if in_batch(latents[site]) != in_batch(drawn[site]):

@@ -11,6 +11,7 @@ from ..nn import concat
 from .emit import emit, emit_drawn
 from .noise import noise_source, rsample_from
 from .rollout import Probe, Rollout
+from .tempering import law_to_draw, temperature_of
 from .verbs import Step, Via, all_laws, same, shift
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class AllSteps(Step):
             return emit(self.steps, name, law, None, observed=False)
         batch = torch.broadcast_shapes(law.batch_shape, (*self.steps.batch_shape, self.steps.length))
         noise = source.path(name, self.steps.length, batch[:-1] + law.event_shape)
-        return emit(self.steps, name, law, rsample_from(law, noise), observed=False)
+        return emit(self.steps, name, law, rsample_from(law_to_draw(name, law), noise), observed=False)
 
     def _draw_path(self, name: str, conditional: Any, inputs: tuple[Any, ...]) -> tuple[Tensor, Any]:
         given = [i.init if isinstance(i, _Pending) else i for i in inputs]
@@ -83,6 +84,8 @@ class AllSteps(Step):
             noise = source.path(name, steps.length, torch.Size([*lead, dim])).to(steps.like)
         else:
             noise = torch.randn(*lead, steps.length, dim, dtype=steps.like.dtype, device=steps.like.device)
+        if temperature_of(name) != 1.0:
+            noise = temperature_of(name) * noise
         return conditional.draw_path(*given, noise=noise)  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..nn import concat
+from ..nn.unfolding import unfolding
 
 if TYPE_CHECKING:
     from .steps import Steps
@@ -24,6 +25,9 @@ def same(x: Tensor) -> Tensor:
 
 def shift(sequence: Tensor, init: Tensor) -> Tensor:
     """The sequence one step later: ``init (..., d)`` first, the last value dropped."""
+    reading = unfolding()
+    if reading is not None:
+        return reading.delayed(sequence, init)
     first = init.unsqueeze(-2).expand(*sequence.shape[:-2], 1, sequence.shape[-1])
     return torch.cat([first, sequence[..., :-1, :]], -2)
 

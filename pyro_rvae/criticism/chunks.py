@@ -138,13 +138,13 @@ def chunks(
     max_bytes: int,
     *,
     whole: bool = False,
-    most: int | None = None,
+    frames: int | None = None,
 ) -> Iterator[Chunk]:
     """Every (sequence, particle) once, from batches of sequences.
 
     A chunk's activations take about ``max_bytes``, but never less than what one particle of one sequence
-    needs (of one batch, where batches must stay ``whole``). ``most``: frames of a sequence that will be read,
-    if not all.
+    needs (of one batch, where batches must stay ``whole``). ``frames``: of a sequence that will be read or
+    drawn, if not the data's.
     """
     like = like_of(model)
     if getattr(model, "unamortised", False):  # the guide holds a law for each sequence, in the data's order
@@ -153,9 +153,8 @@ def chunks(
     # numbers a frame, if every layer's output were kept
     width = data.x_dim + sum(p.shape[0] for p in model.parameters() if p.dim() > 1)
     for group in together:
-        frames = int(data.lengths[group].max()) if hasattr(data, "lengths") else 1
-        frames = min(frames, most or frames)
-        each = frames * width * like.element_size()
+        longest = int(data.lengths[group].max()) if hasattr(data, "lengths") else 1
+        each = (frames or longest) * width * like.element_size()
         size = len(group) if whole else min(len(group), max(1, max_bytes // each))
         at_once = max(1, max_bytes // (each * size))
         for i in range(0, len(group), size):

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyro
-import pyro.poutine as poutine
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..core.checks import check_count
-from ..core.contexts import evaluating, forked, seed_generators
-from ..core.handlers import given
-from ..core.traces import guide_trace, in_batch, sites, traced
-from ..data import Batch
 from ..data.transforms import raw_units
-from .chunks import Chunk, check_amortised, check_data, chunks, lengths_of, like_of
-from .particles import check_guide
-from .replicates import Replicates, observed_sequences, site_of_x
+from .ahead import Plan, ahead, check_forecaster
+from .chunks import lengths_of
+from .replicates import Replicates, observed_sequences
 
 __all__ = ["from_prefix", "one_step"]
 
@@ -58,13 +49,13 @@ def one_step(
         ValueError: the model is static, so nothing precedes anything; the guide is an AutoGuide, which has seen the
             future of each sequence, or lacks a latent of the model; or ``num`` is no positive integer.
     """
-    _check(model, data, num, batch_size, max_bytes, "one_step")
+    check_forecaster(model, data, "one_step", num=num, batch_size=batch_size, max_bytes=max_bytes)
     lengths = lengths_of(data)
     past = np.concatenate([np.arange(length) for length in lengths])
-    plan = _Plan(np.repeat(np.arange(len(lengths)), lengths), past, past + 1)
+    plan = Plan(np.repeat(np.arange(len(lengths)), lengths), past, past + 1)
     raw = raw_units(data, data.values).numpy()
     values = np.empty((num, *raw.shape), dtype=raw.dtype)
-    _fill(values, model, data, plan, batch_size, seed, max_bytes)
+    _write(values, model, data, plan, batch_size, seed, max_bytes)
     return Replicates(values, lengths, "one_step")
 
 
@@ -101,26 +92,14 @@ def from_prefix(
         ValueError: a prefix out of range, or one that leaves no frame of any sequence to draw; and what
             :func:`one_step` refuses.
     """
-    _check(model, data, num, batch_size, max_bytes, "from_prefix")
+    check_forecaster(model, data, "from_prefix", num=num, batch_size=batch_size, max_bytes=max_bytes)
     lengths = lengths_of(data)
     past = _pasts(prefix, lengths)
     (numbers,) = (past < lengths).nonzero()
-    plan = _Plan(numbers, past[numbers], lengths[numbers])
+    plan = Plan(numbers, past[numbers], lengths[numbers])
     values = np.tile(np.concatenate(observed_sequences(data)), (num, 1, 1))
-    _fill(values, model, data, plan, batch_size, seed, max_bytes)
+    _write(values, model, data, plan, batch_size, seed, max_bytes)
     return Replicates(values, lengths, "from_prefix", past)
-
-
-def _check(model: Any, data: Any, num: int, batch_size: int, max_bytes: int, caller: str) -> None:
-    check_data(model, data, caller)
-    if model.static:
-        raise ValueError(
-            f"{caller}: {type(model).__name__} is static, its items have no time, so nothing of one precedes the "
-            "rest: draw with free_running, or with reconstructed."
-        )
-    check_amortised(model, caller, ", or draw with free_running, which asks no guide")
-    for what, value in {"num": num, "batch_size": batch_size, "max_bytes": max_bytes}.items():
-        check_count(what, value)
 
 
 def _pasts(prefix: Any, lengths: Whole) -> Whole:
@@ -141,83 +120,16 @@ def _pasts(prefix: Any, lengths: Whole) -> Whole:
     return past.astype(np.int64)
 
 
-# ------------------------------------------------------------------------------------------------ drawing
-@dataclass(frozen=True)
-class _Plan:
-    """Forecasts to make: of sequence ``numbers[i]``, frames ``past[i]`` to ``size[i]`` from those before."""
-
-    numbers: Whole
-    past: Whole
-    size: Whole
-
-
-def _fill(
-    values: Array, model: Any, data: Any, plan: _Plan, batch_size: int, seed: int, max_bytes: int
+def _write(
+    values: Array, model: Any, data: Any, plan: Plan, batch_size: int, seed: int, max_bytes: int
 ) -> None:
-    """Write the forecasts of a plan into replicates ``(R, sum T, x_dim)``: pasts of one length together."""
-    lengths = lengths_of(data)
-    starts = np.cumsum(lengths) - lengths
-    device = like_of(model).device
-    with evaluating(model), forked(device):
-        if plan.past.any():
-            check_guide(model, data, int(plan.numbers[plan.past.argmax()]))
-        for past in np.unique(plan.past).tolist():
-            due = plan.past == past
-            size = dict(zip(plan.numbers[due].tolist(), plan.size[due].tolist(), strict=True))
-            together = _cut(sorted(size, key=lambda n: (size[n], n)), batch_size)
-            for chunk in chunks(model, data, len(values), together, max_bytes, most=max(size.values())):
-                seed_generators(device, hash((seed, 2, past, chunk.numbers[0], chunk.particles.start)))
-                x = raw_units(data, _ahead(model, chunk, past, max(size[n] for n in chunk.numbers)).cpu()).numpy()
-                rows = slice(chunk.particles.start, chunk.particles.stop)
-                for j, n in enumerate(chunk.numbers):
-                    values[rows, starts[n] + past : starts[n] + size[n]] = x[:, j, past : size[n]]
+    """Write the forecasts of a plan into replicates ``(R, sum T, x_dim)``."""
+    starts = np.cumsum(lengths_of(data)) - lengths_of(data)
 
+    def write(rows: list[int], draws: range, x: Array) -> None:
+        for j, row in enumerate(rows):
+            first = starts[plan.numbers[row]]
+            frames = slice(first + plan.past[row], first + plan.size[row])
+            values[draws.start : draws.stop, frames] = x[:, j, : plan.size[row] - plan.past[row]]
 
-def _cut(numbers: list[int], batch_size: int) -> list[list[int]]:
-    return [numbers[i : i + batch_size] for i in range(0, len(numbers), batch_size)]
-
-
-def _ahead(model: Any, chunk: Chunk, past: int, size: int) -> Tensor:
-    """``x (k, B, size, x_dim)`` of which the first ``past`` frames are the data's."""
-    batch = chunk.batch
-    paths: dict[str, Tensor] = {}
-    once: dict[str, Tensor] = {}
-    with pyro.plate("particles", len(chunk.particles), dim=-2):
-        if past:
-            controls = None if batch.controls is None else batch.controls[:, :past]
-            seen = Batch(batch.x[:, :past], None, controls, batch.labels)
-            paths, once = _latents(guide_trace(model, seen))
-        known = {} if batch.labels is None else {"labels": batch.labels}
-        if batch.controls is not None:
-            known["controls"] = batch.controls[:, :size]
-        with given(**paths), poutine.condition(data=once):
-            trace = traced(
-                model.learned_model,
-                batch.x[:, :past] if past else None,
-                batch.mask[:, :size],
-                size=(len(chunk.numbers), size),
-                **known,
-            )
-    x: Tensor = site_of_x(trace)["value"]
-    return x.expand(len(chunk.particles), *x.shape[-3:])
-
-
-def _latents(guide: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What a guide has drawn: the beginnings of paths; and what is drawn once, of a sequence or of a data set."""
-    drawn = {
-        name: site
-        for name, site in sites(guide, observed=False).items()
-        if not site["infer"].get("is_auxiliary")
-    }
-    paths = {name for name, site in drawn.items() if in_batch(site) and site["fn"].event_dim > 1}
-    for name in paths:
-        if "every" not in drawn[name]["infer"]:  # which a loop's sites have
-            raise ValueError(
-                f"site {name!r} of the guide has an event of {drawn[name]['fn'].event_dim} dims and isn't sampled in "
-                "a loop over time, so a beginning of it can't be told from the rest: write it as t.sample within "
-                "`for t in steps`, or as a vector if it is drawn once a sequence."
-            )
-    return (
-        {name: drawn[name]["value"] for name in paths},
-        {name: drawn[name]["value"] for name in drawn.keys() - paths},
-    )
+    ahead(model, data, plan, len(values), write, seed=seed, batch_size=batch_size, max_bytes=max_bytes)

@@ -65,7 +65,9 @@ class ParticleNoise(Noise):
         event, batch = tuple(msg["fn"].event_shape), msg["fn"].batch_shape
         shared = not in_batch(msg)
         noise = self.stream(msg["name"], event, shared=shared)
-        msg["value"] = rsample_from(msg["fn"], noise.expand(*batch, *event))
+        if noise.dim() > len(batch) + len(event):  # a filter draws what is shared once, not once a particle
+            noise = noise[0, 0]
+        msg["value"] = rsample_from(msg["fn"], noise.expand((*batch, *event)))
 
 
 def is_reparametrised(fn: Any) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic"]
+__all__ = ["atomic", "write_together"]
 
 
 @contextlib.contextmanager
@@ -36,6 +36,16 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             os.remove(name)
         raise
+
+
+def write_together(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Files of one folder: none takes its place before all are on the disk. The first of `files` does so last."""
+    with contextlib.ExitStack() as stack:
+        for name, content in files.items():
+            file = stack.enter_context(atomic(directory / name))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _usual_mode() -> int:

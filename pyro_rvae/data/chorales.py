@@ -7,6 +7,7 @@ from importlib import resources
 import numpy as np
 
 from .datasets import SequenceDataset
+from .forms import PianoRoll
 from .splits import Splits
 
 __all__ = ["bach_chorales"]
@@ -42,6 +43,7 @@ def bach_chorales() -> Splits[SequenceDataset]:
         ids=arrays["ids"].tolist(),
         kind="binary",
     )
+    whole.form = PianoRoll(frame=1.0)
     return Splits(*(whole.subset(arrays["split"] == side) for side in range(3))).linked()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from .checks import (
 from .indexing import first_difference, join, pick, position, positions, take
 from .kinds import Kind, check_kind, find_missing, to_kind
 from .transforms import Affine
+
+if TYPE_CHECKING:
+    from .forms import Form
 
 __all__ = ["SequenceDataset"]
 
@@ -50,12 +53,14 @@ class SequenceDataset:
 
     Beside its arguments it has ``starts (N,)``, the first row of each sequence, and ``missing``, True if
     an element is. ``reference`` is the training split of a loaded data set (or None); floors count it.
+    ``form`` is how files become such sequences and back (:class:`~pyro_rvae.data.Form`), or None.
 
     >>> SequenceDataset([[0.5], [1.5], [2.5]], [2, 1])
     SequenceDataset(2 sequences, 3 frames, x_dim=1, kind='real', lengths 1-1-2)
     """
 
     reference: SequenceDataset | None = None
+    form: Form | None = None
 
     def __init__(
         self,
@@ -148,7 +153,7 @@ class SequenceDataset:
             controls=take(self.controls, rows), names=self.names, ids=pick(self.ids, numbers),
             kind=self.kind, classes=self.classes, transform=self.transform, times=take(self.times, rows),
         )  # fmt: skip
-        result.reference = self.reference
+        result.reference, result.form = self.reference, self.form
         return result
 
     def transformed(self, transform: Affine) -> SequenceDataset:
@@ -157,10 +162,12 @@ class SequenceDataset:
         :raises ValueError: if the data are not real numbers, or are transformed already.
         """
         values = to_units(self.values, self.kind, self.transform, transform)
-        return SequenceDataset(
+        result = SequenceDataset(
             values, self.lengths, labels=self.labels, controls=self.controls, names=self.names, ids=self.ids,
             kind=self.kind, transform=transform, times=self.times,
         )  # fmt: skip
+        result.form = self.form
+        return result
 
     def padded(self, index: Any = None) -> Batch:
         """One batch of all sequences, or of those of `index`, padded to the longest with zeros."""

@@ -1,17 +1,21 @@
-"""CSV in long form: a row for each frame, read with the line of every fault."""
+"""CSV in long form: a row for each frame; read with the line of every fault, and written."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from .atomic import atomic
 from .kinds import Kind, to_kind
 
-__all__ = ["read_csv"]
+__all__ = ["read_csv", "write_csv"]
 
 COLUMNS = ("sequence", "time", "split", "label")
 
@@ -147,3 +151,32 @@ def _number(cell: str, column: str, line: int) -> float:
             f"line {line}: the cell of {column!r} must be finite, got {cell!r}: clip it, or leave it empty"
         )
     return value
+
+
+def write_csv(path: Path, sequences: Sequence[np.ndarray], ids: Sequence[str], names: Sequence[str],
+              times: Sequence[Any] | None = None, *, whole: bool = False) -> None:
+    """Writes sequences ``(T_i, x_dim)`` in long form, whole or not at all; the shortest digits that give each number.
+
+    :param times: of the frames of each sequence; None: 0, 1, ...
+    :param whole: the values are whole numbers (-1 among them is a missing category).
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["sequence", "time", *names])
+    for i, (name, frames) in enumerate(zip(ids, sequences, strict=True)):
+        for step, frame in enumerate(frames):
+            rows.writerow([name, step if times is None else _shortest(times[i][step]),
+                           *(_cell(value, whole) for value in frame)])
+    with atomic(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(value: Any, whole: bool) -> str:
+    if value != value or (whole and value < 0):
+        return ""
+    return str(int(value)) if whole else _shortest(value)
+
+
+def _shortest(value: Any) -> str:
+    """The fewest digits that read as this number in its own precision."""
+    return str(value.item() if isinstance(value, np.float64) else value)

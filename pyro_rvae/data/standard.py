@@ -14,6 +14,7 @@ import numpy as np
 from .atomic import atomic
 from .datasets import SequenceDataset
 from .download import download
+from .forms import Images, PianoRoll
 from .npz import read_npz
 from .splits import Splits
 from .static import StaticDataset
@@ -114,26 +115,23 @@ def binarized_mnist(*, rows: bool = True) -> Splits[Any]:
     """
     arrays = _arrays(MNIST)
     sides = (np.unpackbits(arrays[f"{side}_packed"], axis=1) for side in SIDES)
-    if not rows:
-        return Splits(*(StaticDataset(pixels, kind="binary") for pixels in sides)).linked()
-    digits = (SequenceDataset(p.reshape(-1, 28), np.full(len(p), 28), kind="binary") for p in sides)
+    if rows:
+        digits: list[Any] = [SequenceDataset(p.reshape(-1, 28), np.full(len(p), 28), kind="binary") for p in sides]
+    else:
+        digits = [StaticDataset(pixels, kind="binary") for pixels in sides]
+    for digit in digits:
+        digit.form = Images(28, 28, rows=rows)
     return Splits(*digits).linked()
 
 
 def _rolls(origin: Origin) -> Splits[SequenceDataset]:
-    arrays = _arrays(origin)
-    names = [f"midi{21 + key}" for key in range(88)]
-    return Splits(
-        *(
-            SequenceDataset(
-                np.unpackbits(arrays[f"{side}_packed"], axis=1)[:, :88],
-                arrays[f"{side}_lengths"],
-                names=names,
-                kind="binary",
-            )
-            for side in SIDES
-        )
-    ).linked()
+    arrays, form = _arrays(origin), PianoRoll(frame=1.0)
+    sides = []
+    for side in SIDES:
+        rolls = np.unpackbits(arrays[f"{side}_packed"], axis=1)[:, :88]
+        sides.append(SequenceDataset(rolls, arrays[f"{side}_lengths"], names=form.names, kind="binary"))
+        sides[-1].form = form
+    return Splits(*sides).linked()
 
 
 def _arrays(origin: Origin) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from .checks import (
 from .indexing import pick, position, positions, take
 from .kinds import Kind, check_kind, find_missing, to_kind
 from .transforms import Affine
+
+if TYPE_CHECKING:
+    from .forms import Form
 
 __all__ = ["StaticDataset"]
 
@@ -41,6 +44,7 @@ class StaticDataset:
     control_dim = 0
     controls = None
     reference: StaticDataset | None = None  # the training split, where it is known
+    form: Form | None = None  # how files become such rows and back
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class StaticDataset:
             self.values[numbers], labels=take(self.labels, numbers), names=self.names,
             ids=pick(self.ids, numbers), kind=self.kind, classes=self.classes, transform=self.transform,
         )  # fmt: skip
-        result.reference = self.reference
+        result.reference, result.form = self.reference, self.form
         return result
 
     def transformed(self, transform: Affine) -> StaticDataset:
@@ -106,9 +110,11 @@ class StaticDataset:
         :raises ValueError: if the data are not real numbers, or are transformed already.
         """
         values = to_units(self.values, self.kind, self.transform, transform)
-        return StaticDataset(
+        result = StaticDataset(
             values, labels=self.labels, names=self.names, ids=self.ids, kind=self.kind, transform=transform
         )
+        result.form = self.form
+        return result
 
     def padded(self, index: Any = None) -> Batch:
         """One batch of all rows, or of those of `index`; there is nothing to pad."""

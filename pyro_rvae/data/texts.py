@@ -9,6 +9,8 @@ import numpy as np
 
 from .datasets import SequenceDataset
 from .download import download
+from .forms import Text
+from .forms.text import pieces_of
 from .splits import Splits
 from .standard import VARIABLE, Origin, cache, users
 from .text import Vocabulary
@@ -40,7 +42,8 @@ def names() -> tuple[Splits[SequenceDataset], Vocabulary]:
     cuts = [0, int(0.8 * len(lines)), int(0.9 * len(lines)), len(lines)]
     sides = [[lines[i] for i in order[a:b]] for a, b in zip(cuts, cuts[1:], strict=False)]
     vocabulary = Vocabulary.from_texts(sides[0])
-    return Splits(*map(vocabulary.encode, sides)).linked(), vocabulary
+    form = Text(vocabulary)
+    return Splits(*map(form.encode, sides)).linked(), vocabulary
 
 
 def tinyshakespeare(length: int = 128) -> tuple[Splits[SequenceDataset], Vocabulary]:
@@ -58,11 +61,8 @@ def tinyshakespeare(length: int = 128) -> tuple[Splits[SequenceDataset], Vocabul
     cuts = [0, int(0.9 * len(text)), int(0.95 * len(text)), len(text)]
     sides = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
     vocabulary = Vocabulary.from_texts(sides[:1])
-    return Splits(*(vocabulary.encode(_pieces(side, length), end=False) for side in sides)).linked(), vocabulary
-
-
-def _pieces(text: str, size: int) -> list[str]:
-    return [text[start : start + size] for start in range(0, len(text), size)]
+    form = Text(vocabulary, length)
+    return Splits(*(form.encode(pieces_of(side, length)) for side in sides)).linked(), vocabulary
 
 
 def _read(origin: Origin) -> str:

@@ -3,6 +3,7 @@
 from .audio import DiscretizedLogistics, LevelMixture, LevelReader
 from .autoregressive import AutoregressiveBernoulli, MaskedBernoulli
 from .conditional import Combiner, Conditional, GaussianChain, MeanField, conditional
+from .conditioned import complete, draw_missing
 from .continuous_bernoulli import ContinuousBernoulli
 from .convolution import ConvDecoder
 from .counts import ExactNegativeBinomial, NegativeBinomial, ZeroInflated
@@ -17,6 +18,7 @@ from .real import Beta, Laplace, OpenBeta
 from .regimes import OneHot, RegimePosterior, SwitchingNormal
 from .residual import ResidualNormal, mean_of
 from .strokes import PenStrokes, StrokeMixture
+from .temperature import tempered
 
 __all__ = [
     "LIKELIHOODS", "NADE", "AutoregressiveBernoulli", "Bernoulli", "Beta", "Categorical", "Combiner",
@@ -25,6 +27,7 @@ __all__ = [
     "GaussianChain", "InverseAutoregressive", "Laplace", "LevelMixture", "LevelReader", "LowRankGaussian",
     "LowRankNormal", "MaskedBernoulli", "MeanField", "NegativeBinomial", "Normal", "OneHot", "OpenBeta",
     "PathLaw", "PenStrokes", "Poisson", "PreviousNADE", "RegimePosterior", "ResidualNormal", "StrokeMixture",
-    "StudentT", "SwitchingNormal", "ZeroInflated", "check_fit", "conditional", "family_class", "family_for",
-    "kinds_of", "likelihood_table", "mean_of", "observe_elements", "reader_with_flags",
+    "StudentT", "SwitchingNormal", "ZeroInflated", "check_fit", "complete", "conditional", "draw_missing",
+    "family_class", "family_for", "kinds_of", "likelihood_table", "mean_of", "observe_elements", "reader_with_flags",
+    "tempered",
 ]

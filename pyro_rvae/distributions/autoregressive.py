@@ -60,11 +60,11 @@ class AutoregressiveBernoulli(Family):
     def forward(self, params: Tensor) -> dist.TorchDistribution:
         return MaskedBernoulli(self, params)
 
-    def draw(self, params: Tensor) -> Tensor:
+    def draw(self, params: Tensor, temperature: float = 1.0) -> Tensor:
         """A frame ``(..., dim)`` for each row of raw parameters, by ``dim`` passes."""
         x = params.new_zeros(*params.shape[:-1], self.dim)
         for i in range(self.dim):
-            x[..., i] = torch.bernoulli(self.logits(x, params)[..., i].sigmoid())
+            x[..., i] = torch.bernoulli((self.logits(x, params)[..., i] / temperature).sigmoid())
         return x
 
     def bias(self, values: Tensor) -> Tensor:
@@ -79,28 +79,32 @@ class Ordered(Protocol):
 
     def logits(self, x: Tensor, params: Tensor) -> Tensor: ...
 
-    def draw(self, params: Tensor) -> Tensor: ...
+    def draw(self, params: Tensor, temperature: float = 1.0) -> Tensor: ...
 
 
 class MaskedBernoulli(dist.TorchDistribution):
-    """One frame under an :class:`AutoregressiveBernoulli` or a :class:`~pyro_rvae.NADE`, given raw parameters."""
+    """One frame under an :class:`AutoregressiveBernoulli` or a :class:`~pyro_rvae.NADE`, given raw parameters.
+
+    At a ``temperature`` the log-odds of each element, given the ones before it, are divided by it.
+    """
 
     arg_constraints: dict[str, Any] = {}
     support = constraints.independent(constraints.boolean, 1)
     has_rsample = False
 
-    def __init__(self, family: Ordered, params: Tensor) -> None:
-        self.family, self.params = family, params
+    def __init__(self, family: Ordered, params: Tensor, temperature: float = 1.0) -> None:
+        self.family, self.params, self.temperature = family, params, temperature
         super().__init__(params.shape[:-1], torch.Size([family.dim]), validate_args=False)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> MaskedBernoulli:
-        return MaskedBernoulli(self.family, self.params.expand(*batch_shape, -1))
+        return MaskedBernoulli(self.family, self.params.expand(*batch_shape, -1), self.temperature)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        logits = self.family.logits(value, self.params)
+        logits = self.family.logits(value, self.params) / self.temperature
         value = value.expand_as(logits)
         return -binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         with torch.no_grad():
-            return self.family.draw(self.params.expand(*sample_shape, *self.params.shape))
+            told = () if self.temperature == 1.0 else (self.temperature,)  # a family of your own may know of none
+            return self.family.draw(self.params.expand(*sample_shape, *self.params.shape), *told)

@@ -64,6 +64,11 @@ class Marginal(dist.TorchDistribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.base.expand(self.batch_shape).sample(sample_shape)  # type: ignore[no-any-return]
 
+    @property
+    def mean(self) -> Tensor:
+        """Of the whole frame."""
+        return self.base.expand(self.batch_shape).mean  # type: ignore[no-any-return]
+
 
 class _MarginalNormal(Marginal):
     """A multivariate Normal of the present elements: the absent ones are replaced by independent N(0, 1) at 0."""

@@ -102,7 +102,7 @@ class NADE(Family):
         near: Tensor = self.near(windows)
         return near[..., self.rank, :]
 
-    def draw(self, params: Tensor) -> Tensor:
+    def draw(self, params: Tensor, temperature: float = 1.0) -> Tensor:
         """A frame ``(..., dim)`` for each row of raw parameters, element by element in one pass."""
         b, c, e = self.split(params)
         past = params.new_zeros(*params.shape[:-1], self.width + self.dim)  # in the order, behind `width` zeros
@@ -110,7 +110,7 @@ class NADE(Family):
             logit = c[..., i] + self.dropout(torch.relu(b)) @ self.write.weight[i]
             if self.channels:
                 logit = logit + self.head(e[..., i, :] + self.near(past[..., place:place + self.width])).squeeze(-1)
-            drawn = torch.bernoulli(logit.sigmoid())
+            drawn = torch.bernoulli((logit / temperature).sigmoid())
             b = torch.addcmul(b, drawn.unsqueeze(-1), self.read.weight[:, i])
             past[..., self.width + place] = drawn
         return past[..., self.width:][..., self.rank]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -12,6 +13,7 @@ from ..core import SequenceVAE, Steps, shift
 from ..core.checks import check_arguments
 from ..distributions import Bernoulli, Normal, conditional
 from ..nn import LSTM, Encoder, MixtureKalman, Pointwise, build, concat
+from ..nn.simulate import draw_emitted, draw_states
 from .parts import check_widths, given_at_each_step, reader_for, without_previous
 
 __all__ = ["KVAE", "Smoothed"]
@@ -135,6 +137,25 @@ class KVAE(SequenceVAE):
         smoothed = self.smooth(x, mask, controls=controls, labels=labels)
         law = self.likelihood(torch.where(observed > 0, mean, smoothed.a))
         return torch.where(x.isnan(), law.mean, x)
+
+    def draw_gaps(self, drawn: dict[str, Tensor], batch: Any, noise: Callable[[str, int], Tensor]) -> dict[str, Tensor]:
+        """Where a whole frame is missing, ``a_t ~ p(a_t | a at all observed frames)``, jointly over a gap.
+
+        The guide says nothing of these ``a_t`` (model and guide give them no density), so
+        :func:`~pyro_rvae.tasks.impute` draws them here: z from the last step to the first given the filter's
+        results, then a given z. With one mode they are exact; with more, as exact as the bound is (see the class).
+
+        Arguments:
+            drawn: ``{"a": (k, B, T, a_dim)}``, k draws of the guide.
+            batch: with ``x`` ``(B, T, x_dim)``, ``mask``, ``controls``, ``labels``.
+            noise: from a name and a width to standard normal numbers ``(k, B, T, width)``.
+        """
+        steps, _, observed = self._read(batch.x, batch.mask, batch.controls, batch.labels)
+        a = drawn["a"]
+        before = shift(observed, observed.new_ones(1))
+        path = self.dynamics(concat([shift(a, self.a0), before, *steps.context]))
+        z = draw_states(self.dynamics, path, a, observed, noise("z at gaps", self.z_dim), batch.mask)
+        return {"a": torch.where(observed > 0, a, draw_emitted(self.dynamics, path, z, noise("a at gaps", self.a_dim)))}
 
     def _read(self, x: Tensor, mask: Tensor | None, controls: Tensor | None,
               labels: Tensor | None) -> tuple[Steps, Tensor, Tensor]:

@@ -74,9 +74,7 @@ def start_for(part: Any, steps: Steps) -> tuple[Tensor, ...]:
     """For a transition that ``reads_start``, a sequence ``(T, 1)``: 1 at the first step, 0 after it; else nothing."""
     if not reads_start(part):
         return ()
-    first = steps.like.new_zeros(steps.length, 1)
-    first[0] = 1.0
-    return (first,)
+    return (steps.start(),)
 
 
 def behind_regime(model: Any, what: str, part: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .causal import Causal
 from .encoders import Bidirectional, Encoder
 from .networks import build, lacks, origin
+from .unfolding import refuse_frames
 
 __all__ = ["AdditiveAttention", "Attention", "Lookup", "SelfAttention"]
 
@@ -62,6 +63,7 @@ class Attention(nn.Module):
 
         Called before the loop: the keys and values of the memory are computed once.
         """
+        refuse_frames(f"{type(self).__name__} attends to a whole sequence")
         if memory.shape[-1] != self.memory_dim:
             raise ValueError(f"{type(self).__name__}: this part reads a memory {self.memory_dim} wide, got "
                              f"{tuple(memory.shape)}.")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .networks import concat, joined_linear, lacks, origin, ragged
+from .unfolding import refuse_frames, unfolding
 
 __all__ = ["GRU", "LSTM", "RNN", "Causal", "linear_scan"]
 
@@ -61,6 +62,13 @@ class Causal(nn.Module):
             y, state = self.step(u_t, state)
             outputs.append(y)
         return torch.stack(torch.broadcast_tensors(*outputs), -2)
+
+    def __call__(self, u: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """:meth:`forward`; where a sequence is read one frame at a time, a step from where the part stood."""
+        reading = unfolding()
+        if reading is None or u.shape[-2] != 1:  # a sequence along another axis than time
+            return super().__call__(u, *args, **kwargs)
+        return reading.fold(self, u, *args, **kwargs)
 
 
 class _Recurrent(Causal):
@@ -203,6 +211,7 @@ def linear_scan(a: Tensor, b: Tensor, init: Tensor | None = None) -> Tensor:
     >>> linear_scan(torch.full((3, 1), 2.0), torch.ones(3, 1)).squeeze(-1)
     tensor([1., 3., 7.])
     """
+    refuse_frames("linear_scan runs over a whole path (a subclass of rv.Causal takes a step)")
     if init is not None:
         first = a[..., :1, :] * init.unsqueeze(-2) + b[..., :1, :]
         b = torch.cat([first, b[..., 1:, :].expand(*first.shape[:-2], -1, -1)], -2)

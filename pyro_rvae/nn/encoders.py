@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from .causal import LSTM, Causal
 from .networks import MLP, lacks, origin
+from .unfolding import refuse_frames
 
 __all__ = ["Backward", "Bidirectional", "Encoder", "Forward", "Pointwise", "last", "reverse"]
 
 
 def reverse(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
     """Reverse each sequence ``(..., T, d)`` within its own length; the padding stays behind it."""
+    refuse_frames("an encoder or a smoother that reads from a sequence's end looks ahead")
     if mask is None:
         return sequence.flip(-2)
     time = torch.arange(mask.shape[-1], device=mask.device)
@@ -29,6 +31,7 @@ def reverse(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def last(sequence: Tensor, mask: Tensor | None = None) -> Tensor:
     """The value at each sequence's last valid step: ``(..., T, d) -> (..., d)``."""
+    refuse_frames("a summary is of a whole sequence")
     if mask is None:
         return sequence[..., -1, :]
     index = (mask.sum(-1, keepdim=True) - 1).clamp_min(0)
@@ -100,6 +103,7 @@ class Pointwise(Encoder):
         return self.net(x)  # type: ignore[no-any-return]
 
     def summary(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        refuse_frames("a summary is of a whole sequence")
         g = self(x, mask)
         if mask is None:
             return g.mean(-2)  # type: ignore[no-any-return]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .unfolding import refuse_frames
+
 __all__ = ["affine_scan"]
 
 
@@ -25,6 +27,7 @@ def affine_scan(a: Tensor, b: Tensor, init: Tensor | None = None) -> Tensor:
     >>> affine_scan(torch.full((3, 1, 1), 2.0), torch.ones(3, 1)).squeeze(-1)
     tensor([1., 3., 7.])
     """
+    refuse_frames("affine_scan runs over a whole path (a subclass of rv.Causal takes a step)")
     if init is not None:
         first = _moved(a[..., :1, :, :], init.unsqueeze(-2)) + b[..., :1, :]
         b = torch.cat([first, b[..., 1:, :].expand(*first.shape[:-2], -1, -1)], -2)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..criticism.chunks import check_data
 from ..criticism.replicates import observed_sequences, reconstructed
+from .forms import drawn_as
 from .music import compared_rolls, corner, is_music, piano_rolls
 from .style import (
     DATA,
@@ -37,7 +38,8 @@ FEATURES = 6  # rows of panels, a feature each; more are shown as a heat map (wi
 def sequences_plot(data: Any, samples: Iterable[Any], *, num: int = 3, name: str = "model") -> Panels:
     """Sequences of the data beside samples, on one scale.
 
-    Piano rolls side by side; up to 6 features in a row each, data on the left; otherwise data above, samples below.
+    Piano rolls side by side; drawings, text and DNA as such, where that is the data set's form; up to 6 features in a
+    row each, data on the left; otherwise data above, samples below.
 
     Arguments:
         data: a data set; its first ``num`` sequences are shown, in raw units (a gap where one is missing).
@@ -59,6 +61,9 @@ def sequences_plot(data: Any, samples: Iterable[Any], *, num: int = 3, name: str
         rolls = [roll for x, y in zip(shown, made, strict=False) for roll in (x[: len(y)], y)]
         titles = [t for i in range(len(rolls) // 2) for t in (f"data: {name_of(data, i)}", f"sample {i + 1}")]
         return piano_rolls(rolls, titles=titles, title=f"Data, and samples of {name}")
+    drawn = drawn_as(data, shown, made, name)
+    if drawn is not None:
+        return drawn
     if shown[0].ndim == 2 and shown[0].shape[1] <= FEATURES:
         return _features(data, shown, made, name)
     return _two_rows(shown, made, f"Data (above), and samples of {name} (below)")

@@ -12,7 +12,7 @@ from ..criticism.chunks import check_data, like_of
 from ..data import SequenceDataset, StaticDataset
 from ..distributions import family_class, kinds_of
 
-__all__ = ["as_data", "check_names"]
+__all__ = ["as_data", "check_form", "check_names", "kind_of"]
 
 
 def as_data(model: Any, data: Any, caller: str, **known: Any) -> Any:
@@ -30,6 +30,8 @@ def as_data(model: Any, data: Any, caller: str, **known: Any) -> Any:
         ValueError: other features than the model was trained on, or what a data set refuses.
         TypeError: what is neither.
     """
+    if isinstance(model, type):
+        check_data(model, data, caller)  # which says what to do
     if not hasattr(data, "padded") and not hasattr(data, "test"):
         data = _from_arrays(model, data, caller, known)
     elif any(value is not None for value in known.values()):
@@ -37,6 +39,7 @@ def as_data(model: Any, data: Any, caller: str, **known: Any) -> Any:
                          "only.")
     if hasattr(data, "padded"):
         check_names(model, data, caller)
+        check_form(model, data, caller)
         transform = getattr(model, "transform", None)
         if transform is not None and data.transform is None and data.kind == "real" and data.x_dim == model.x_dim:
             data = data.transformed(transform.to("cpu") if data.values.device.type == "cpu" else transform)
@@ -60,13 +63,29 @@ def check_names(model: Any, data: Any, caller: str) -> None:
                      "pass the features that it was trained on, in their order.")
 
 
+def check_form(model: Any, data: Any, caller: str) -> None:
+    """Refuse text in the codes of another vocabulary, and spectra of other frames, than a model was trained on."""
+    card = getattr(model, "data_card", None)
+    if card is None or card.form is None or data.form is None:
+        return
+    ours, theirs = dict(card.form), data.form.describe()
+    if ours["form"] != theirs["form"]:
+        return
+    what = {"Text": ["vocabulary"], "Spectrum": ["rate", "window", "hop", "bands", "floor"]}.get(ours["form"], [])
+    differ = [name for name in what if ours.get(name) != theirs.get(name)]
+    if differ:
+        raise ValueError(f"{caller}: the model was trained on {ours['form']} with another {' and '.join(differ)} than "
+                         "the data set has, so that the numbers mean other things: read files for it with "
+                         "rv.data.read(path, model).")
+
+
 def _from_arrays(model: Any, data: Any, caller: str, known: dict[str, Any]) -> Any:
     if not isinstance(data, Tensor | np.ndarray | Sequence) or isinstance(data, str):
         raise TypeError(f"{caller} needs a data set (SequenceDataset, StaticDataset), a list of arrays (T, x_dim), or "
                         f"an array (N, T, x_dim); got {type(data).__name__}.")
-    card, like = getattr(model, "data_card", None), like_of(model)
-    kind = card.kind if card is not None else _kind(model)
-    given: dict[str, Any] = {"kind": kind, "classes": card.classes if card is not None else _classes(model, kind)}
+    like = like_of(model)
+    kind, classes = kind_of(model)
+    given: dict[str, Any] = {"kind": kind, "classes": classes}
     given |= {name: value for name, value in known.items() if value is not None}
     if model.static:
         made: Any = StaticDataset(data, **given)
@@ -80,12 +99,13 @@ def _from_arrays(model: Any, data: Any, caller: str, known: dict[str, Any]) -> A
     return made
 
 
-def _kind(model: Any) -> str | None:
-    """The kind of data that a model's likelihood is a law of, where it says one."""
-    family = family_class(getattr(model, "likelihood", None))
-    return None if family is None else kinds_of(family)[-1]
-
-
-def _classes(model: Any, kind: str | None) -> int | None:
-    return getattr(model.reader, "classes", None) if kind == "categories" else None
+def kind_of(model: Any) -> tuple[str | None, int | None]:
+    """The kind of a model's data, and the number of classes of categories: what it remembers, or its likelihood says."""
+    card = getattr(model, "data_card", None)
+    if card is not None:
+        return card.kind, card.classes
+    likelihood = getattr(model, "likelihood", None) or getattr(getattr(model, "base", None), "likelihood", None)
+    family = family_class(likelihood)
+    kind = None if family is None else kinds_of(family)[-1]
+    return kind, getattr(model.reader, "classes", None) if kind == "categories" else None
 

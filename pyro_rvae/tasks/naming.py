@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-__all__ = ["TRUSTED", "describe", "import_name", "init_arguments", "name_of", "resolve"]
+__all__ = ["TRUSTED", "Unnameable", "describe", "import_name", "init_arguments", "name_of", "packages_of", "resolve"]
 
 TRUSTED = ("pyro_rvae", "torch.nn", "torch.distributions", "pyro.distributions")
 # Where a trusted name must be defined: a part is no file to write, nor a module that such a module imports.
@@ -127,8 +127,17 @@ def name_of(target: Any, where: str = "model") -> str:
     raise _unnameable(where, f"{qualname or type(target).__name__}, which no dotted path leads to")
 
 
-def _unnameable(where: str, what: str) -> ValueError:
-    return ValueError(
+class Unnameable(ValueError):
+    """A part has no name; ``reason`` says which and why, without what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _unnameable(where: str, what: str) -> Unnameable:
+    return Unnameable(
+        f"{where} is {what}",
         f"{where} is {what}: it cannot be saved by name. Give a class or function of a module (or a "
         "functools.partial of it, with its arguments), numbers, strings, lists; or save the weights alone with "
         "rv.tasks.save_weights(model, path), and load them with rv.tasks.load_weights(the model built by your code, "
@@ -153,14 +162,31 @@ def resolve(described: Any, allow: Sequence[str] | None = (), where: str = "mode
     target = import_name(described[form], allow, where)
     if form == "name":
         return target
-    args = [resolve(item, allow, where) for item in described.get("args") or ()]
-    kwargs = {k: resolve(item, allow, f"{where}.{k}") for k, item in (described.get("init_args") or {}).items()}
+    given, positional = described.get("init_args") or {}, described.get("args") or []
+    if not isinstance(given, Mapping) or not isinstance(positional, list | tuple):
+        raise ValueError(f"{where}: init_args must be a mapping from argument to value (and args a list), got "
+                         f"{given!r}")
+    args = [resolve(item, allow, where) for item in positional]
+    kwargs = {k: resolve(item, allow, f"{where}.{k}") for k, item in given.items()}
     if form == "partial":
         return functools.partial(target, *args, **kwargs)
     try:
         return target(*args, **kwargs)
     except TypeError as error:
-        raise ValueError(f"{where} cannot be built as {described[form]} with {sorted(kwargs)}: {error}") from error
+        names = sorted(map(str, kwargs))
+        raise ValueError(f"{where} cannot be built as {described[form]} with {names}: {error}") from error
+
+
+def packages_of(described: Any) -> tuple[str, ...]:
+    """The packages that would have to be allowed to :func:`resolve` what :func:`describe` described, sorted."""
+    found: set[str] = set()
+    if isinstance(described, list | tuple):
+        found.update(*map(packages_of, described))
+    elif isinstance(described, Mapping):
+        found.update(*map(packages_of, described.values()))
+        paths = (str(described[form]) for form in FORMS if form in described)
+        found |= {path.partition(".")[0] for path in paths if "." in path and not _within(path, TRUSTED)}
+    return tuple(sorted(found))
 
 
 def import_name(path: Any, allow: Sequence[str] | None = (), where: str = "model") -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,114 +15,151 @@ import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..core import DataCard, SequenceVAE
+from ..core import SequenceVAE
 from ..core.contexts import forked
 from ..data import Affine
-from ..data.atomic import atomic
+from ..data.atomic import atomic, write_together
 from ..infer.checkpoint import is_pickle
-from .naming import describe, import_name, resolve
+from .config import CARD, CONFIG, WEIGHTS, about, check_belongs, describe_model, read_config, restore
+from .modelcard import is_ours, model_card
+from .naming import Unnameable, describe, import_name, resolve
 
-__all__ = ["describe_model", "from_pretrained", "load_weights", "read_config", "save_pretrained", "save_weights"]
-
-WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+__all__ = ["from_pretrained", "load_weights", "save_pretrained", "save_weights", "write_card"]
 
 
-def save_pretrained(model: SequenceVAE, directory: str | Path, **settings: Any) -> Path:
-    """Writes ``model.safetensors`` (weights, and the transform of its data) and ``config.yaml`` (class, constructor
-    arguments, parts by dotted path). Each file is written whole or not at all.
+def save_pretrained(model: SequenceVAE, directory: str | Path, *, metrics: Any = None, **settings: Any) -> Path:
+    """Writes ``model.safetensors`` (weights, and the transform of its data), ``config.yaml`` (class, constructor
+    arguments, parts by dotted path, what the data were) and a model card ``README.md``.
+
+    All three are written before the first takes its place, and the config, which holds the weights' SHA-256, takes its
+    place last: whatever stops a save, a folder loads as one save wrote it, or says that it doesn't. A ``README.md``
+    that is the user's own (without the card's last line) stays.
+
+    A model with a part that cannot be found by name again (a lambda, a local class, an object of which the arguments
+    are not known, a part replaced after the model was built) has its weights and its card saved, with a warning; the
+    card says how to load them with :func:`load_weights`.
 
     :param directory: made if it isn't there.
+    :param metrics: figures for the card: what ``rv.evaluate`` returned, or a mapping. Default: those of a
+        ``metrics.json`` in the folder.
     :param settings: what else the YAML shall hold (how the model was trained, say); see :func:`describe`.
     :returns: the directory.
-    :raises ValueError: if a part cannot be found by name again (a lambda, a local class, an object of which the
-        arguments are not known), or was replaced after the model was built. :func:`save_weights` still works.
+    :raises TypeError: if it is no model. :raises ValueError: if ``settings`` hold what YAML can't.
 
     >>> save_pretrained(model, "runs/mine")  # doctest: +SKIP
     >>> model = from_pretrained("runs/mine")  # doctest: +SKIP
     """
-    config = describe_model(model) | {key: describe(value, key) for key, value in settings.items()}
-    _check_rebuilt(model, config)
+    try:
+        config = describe_model(model)
+        _check_rebuilt(model, config)
+    except ValueError as error:
+        name, reason = type(model).__name__, getattr(error, "reason", error)
+        config = about(model) | {"unnamed": f"of this {name} the weights alone are saved, since {reason}, which no "
+                                  "name leads to: build the model by your own code, and load them with "
+                                  "rv.tasks.load_weights(model, folder)."}
+        warnings.warn(f"{directory}: {config['unnamed']}", UserWarning, stacklevel=2)
+    config |= {key: describe(value, key) for key, value in settings.items()}
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    save_weights(model, directory / WEIGHTS)
-    with atomic(directory / CONFIG) as file:
-        file.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    weights = _bytes_of(model)
+    config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    files = {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode(), WEIGHTS: weights}
+    if is_ours(directory / CARD):
+        files[CARD] = model_card(model, config, _metrics(directory, metrics)).encode()
+    write_together(directory, files)
     return directory
 
 
-def from_pretrained(directory: str | Path, allow: Sequence[str] = ()) -> SequenceVAE:
+def from_pretrained(directory: str | Path, allow: Sequence[str] = (), *,
+                    cls: type[SequenceVAE] = SequenceVAE) -> SequenceVAE:
     """The model of :func:`save_pretrained`, on the CPU, in evaluation mode (``model.train()`` to train on).
 
     :param allow: packages that its parts may be imported from, beside ``pyro_rvae``, ``torch.nn`` and
         ``pyro.distributions``: importing a module runs its code.
+    :param cls: what the model must be.
     :raises ValueError: if a file is absent, truncated, or no such file; if a name is not allowed or not found; if
-        the weights are of another model (the message names the entry).
+        the model is no ``cls``; if the two files don't belong together, or a newer version wrote them. The message
+        names the field of the config, or the entry of the weights.
     """
     if isinstance(allow, str):
         raise TypeError(f"allow must be a sequence of package names, got the string {allow!r}: write ({allow!r},)")
     directory = Path(directory)
     config = read_config(directory)
+    path = directory / CONFIG
+    if "model" not in config:
+        raise ValueError(f"{path}: {config['unnamed']}")
     weights = _read(directory / WEIGHTS)
     with forked():  # the new model's random start is not wanted
-        model = _build(config, allow, directory / CONFIG)
+        model = _build(config, allow, path, cls)
     floating = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(floating) == 1:
         model.to(floating.pop())
     _assign(model, weights, directory / WEIGHTS)
-    model.num_sequences = config.get("num_sequences")
-    card = config.get("data_card")
-    model.data_card = None if card is None else DataCard.from_dict(card)
+    check_belongs(config, directory)
+    restore(model, config, path)
     return model.eval()
+
+
+def write_card(model: SequenceVAE, directory: str | Path) -> None:
+    """Writes the model card of a saved model again, with the figures that its folder has by now."""
+    directory = Path(directory)
+    if is_ours(directory / CARD):
+        with atomic(directory / CARD) as file:
+            file.write(model_card(model, read_config(directory), _metrics(directory, None)).encode())
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Writes a model's ``state_dict`` as safetensors, on the CPU, whole or not at all."""
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     with atomic(path) as file:
-        file.write(safetensors.torch.save(state, metadata={"format": "pt"}))
+        file.write(_bytes_of(model))
 
 
 def load_weights(model: SequenceVAE, path: str | Path) -> None:
     """Reads what :func:`save_weights` wrote into a model that was built by your code.
 
+    :param path: the file; or the folder of :func:`save_pretrained`, from which the model also learns again what its
+        data were.
     :raises ValueError: if the file is absent, truncated or of another kind, or its entries are not the model's.
     """
-    _assign(model, _read(Path(path)), Path(path))
+    path = Path(path)
+    if not path.is_dir():
+        _assign(model, _read(path), path)
+        return
+    config = read_config(path)
+    _assign(model, _read(path / WEIGHTS), path / WEIGHTS)
+    check_belongs(config, path)
+    restore(model, config, path / CONFIG)
 
 
-def describe_model(model: SequenceVAE) -> dict[str, Any]:
-    """What ``config.yaml`` holds of a model: version, class, constructor arguments, size of its data set."""
-    if not isinstance(model, SequenceVAE):
-        raise TypeError(f"expected a SequenceVAE, got {type(model).__name__}; rv.tasks.save_weights takes any "
-                        "module")
-    from .. import __version__  # here: it is the package, which imports this file
-
-    return {"pyro_rvae": __version__, "model": describe(model, type(model).__name__),
-            "num_sequences": model.num_sequences,
-            "data_card": None if model.data_card is None else model.data_card.to_dict()}
+def _bytes_of(model: nn.Module) -> bytes:
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return safetensors.torch.save(state, metadata={"format": "pt"})
 
 
-def read_config(directory: str | Path) -> dict[str, Any]:
-    """The ``config.yaml`` of a saved model as a mapping."""
-    path = Path(directory) / CONFIG
-    if not path.is_file():
-        raise ValueError(f"{directory} must be a folder with {CONFIG} and {WEIGHTS}, as save_pretrained and "
-                         f"`pyro-rvae train` write it; there is no {path}")
+def _metrics(directory: Path, metrics: Any) -> Mapping[str, Any]:
+    """Figures for the card."""
+    if metrics is not None:
+        return metrics.to_dict() if hasattr(metrics, "to_dict") else metrics  # type: ignore[no-any-return]
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML that this library wrote: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise ValueError(f"{path} must say what the model is (model: class_path, init_args), and doesn't")
-    return config
+        found = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _build(config: Mapping[str, Any], allow: Sequence[str] | None, path: Path) -> SequenceVAE:
+def _build(config: Mapping[str, Any], allow: Sequence[str] | None, path: Path,
+           wanted: type[SequenceVAE]) -> SequenceVAE:
     described = config["model"]
     cls = import_name(described.get("class_path"), allow, f"{path}: model")
     if not (isinstance(cls, type) and issubclass(cls, SequenceVAE)):
         raise ValueError(f"{path}: model must be a subclass of pyro_rvae.SequenceVAE, got {described['class_path']}")
-    model: SequenceVAE = resolve(described, allow, cls.__name__)
+    if not issubclass(cls, wanted):
+        raise ValueError(f"{path}: model is a {cls.__name__}, and no {wanted.__name__}: call {cls.__name__}"
+                         ".from_pretrained, or rv.from_pretrained, which takes any model")
+    try:
+        model: SequenceVAE = resolve(described, allow, cls.__name__)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: model: {error}") from error
     return model
 
 
@@ -132,11 +172,9 @@ def _check_rebuilt(model: SequenceVAE, config: dict[str, Any]) -> None:
     for name in sorted({*now, *then}):
         if now.get(name) is not then.get(name):
             kinds = [kind.__name__ if kind else "nothing" for kind in (now.get(name), then.get(name))]
-            raise ValueError(
-                f"{type(model).__name__}.{name} is {kinds[0]}, where its constructor built {kinds[1]}: a part that "
-                "was replaced later cannot be saved by name. Give it to the constructor, or use "
-                "rv.tasks.save_weights(model, path)."
-            )
+            reason = f"{type(model).__name__}.{name} is {kinds[0]}, where its constructor built {kinds[1]}"
+            raise Unnameable(reason, f"{reason}: a part that was replaced later cannot be saved by name. Give it to "
+                             "the constructor.")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -85,15 +85,10 @@ def moving_shapes(number: int, seed: int) -> SequenceDataset:
     return SequenceDataset.from_sequences(made, kind="binary")
 
 
-def swapped(model: rv.DSAE, x: Tensor, seed: int) -> tuple[Array, Array]:
+def swapped(model: rv.DSAE, x: Tensor) -> tuple[Array, Array]:
     """Reconstructions of two sequences, and what each becomes with the other's v: means of x, ``(2, T, d)``."""
-    with evaluating(model), seeded(seed):
-        q = poutine.trace(model.guide).get_trace(x)
-        v, z = q.nodes["v"]["value"], q.nodes["z"]["value"]
-        laws = [poutine.trace(poutine.condition(model.model, {"v": static, "z": z})).get_trace(size=tuple(x.shape[:2]))
-                for static in (v, v.roll(1, 0))]
-    kept, other = (law.nodes["x"]["fn"].mean.numpy() for law in laws)
-    return kept, other
+    found = rv.tasks.swap(model, x[0], x[1])
+    return np.stack(found.reconstructed), np.stack(found.swapped)
 
 
 def dsae_figure(x: Array, kept: Array, other: Array, caption: str) -> Any:
@@ -144,7 +139,7 @@ def dsae(options: argparse.Namespace) -> Any:
     found = rv.evaluate(model, test, num_particles=10)
     caption = (f"v has 8 numbers a sequence, z has 4 a frame; nothing told the model which is which. "
                f"Test ELBO {found.elbo:.1f} nats a frame of {3 * SIDE * SIDE} binary pixels.")
-    return dsae_figure(x.numpy(), *swapped(model, x, options.seed), caption)
+    return dsae_figure(x.numpy(), *swapped(model, x), caption)
 
 
 # ------------------------------------------------------------------------------------------------- time scales

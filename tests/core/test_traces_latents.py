@@ -53,7 +53,7 @@ def test_verbs_that_read_whole_paths_leave_the_explicit_form() -> None:
     model = rv.VRNN(5, 2, 4)
     with rv.explicit():
         assert rv.generate(model, 2, 3, seed=0).shape == (2, 3, 5)
-        assert rv.tasks.reconstruct(model, torch.ones(2, 3, 5), seed=0).shape == (2, 3, 5)
+        assert [x.shape for x in rv.tasks.reconstruct(model, torch.ones(2, 3, 5))] == [(3, 5)] * 2
 
 
 def test_samples_of_a_deterministic_model_come_with_a_warning() -> None:

@@ -204,7 +204,9 @@ def test_for_data_save_evaluate_and_generate(name: str, tmp_path: Path) -> None:
     assert drawn.shape == (3, 5, DIM) and element.check(drawn).all()
     assert law.mean.shape == (DIM,) and law.mean.isfinite().all()
     batch = data.padded()
-    assert rv.tasks.reconstruct(model, batch.x, batch.mask, seed=0).shape == batch.x.shape
+    for mean in (False, True):
+        made = rv.tasks.reconstruct(model, data, mean=mean)
+        assert [x.shape for x in made] == [x.shape for x in data] and all(x.isfinite().all() for x in made)
     for draws in (one_step(model, data, 2), free_running(model, data, 2)):
         assert element.check(torch.as_tensor(draws.values)).all()
     known = batch.x

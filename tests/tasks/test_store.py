@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from torch import nn
 
 import pyro_rvae as rv
 from pyro_rvae.tasks import from_pretrained, generate, load_weights, save_pretrained, save_weights
+
+FILES = ["README.md", "config.yaml", "model.safetensors"]
+
+
+def blocks(folder: Path) -> list[str]:
+    """The code of a model card."""
+    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.S)
+
 
 BUILDERS = {
     "dmm": lambda: rv.DMM(5, 2, 6, posterior=functools.partial(rv.GaussianChain, hidden=(4,)), skip_edges=True),
@@ -51,7 +60,7 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
 
 def test_no_pickle_and_no_leftovers(tmp_path: Path) -> None:
     save_pretrained(rv.VRNN(3, 2, 4), tmp_path, note={"lr": 1e-3})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml", "model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert config["model"]["class_path"] == "pyro_rvae.VRNN"
     assert config["note"] == {"lr": 1e-3}
@@ -127,23 +136,45 @@ def test_own_classes_need_trust(mine: Any, tmp_path: Path) -> None:
         from_pretrained(tmp_path / "run", allow="mypkg_store")
 
 
-def test_a_part_without_a_name(tmp_path: Path) -> None:
-    model = rv.RVAE(3, 2, 4, likelihood=rv.Conditional(nn.Linear(4, 3), rv.Bernoulli(3)))
-    with pytest.raises(ValueError, match=r"RVAE.likelihood(\.net)? is .*rv\.tasks\.save_weights\(model, path\)"):
-        save_pretrained(model, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    save_weights(model, tmp_path / "weights.safetensors")
-    again = rv.RVAE(3, 2, 4, likelihood=rv.Conditional(nn.Linear(4, 3), rv.Bernoulli(3)))
-    load_weights(again, tmp_path / "weights.safetensors")
-    assert torch.equal(again.likelihood.net.weight, model.likelihood.net.weight)
+def own_part() -> rv.RVAE:
+    return rv.RVAE(3, 2, 4, likelihood=rv.Conditional(nn.Linear(4, 3), rv.Bernoulli(3)))
 
 
-def test_a_part_replaced_later(tmp_path: Path) -> None:
+def replaced_part() -> rv.RVAE:
     model = rv.RVAE(3, 2, 4)
     model.recurrence = rv.GRU(2, 4)
-    what = "RVAE.recurrence is GRU, where its constructor built LSTM.*rv.tasks.save_weights"
-    with pytest.raises(ValueError, match=what):
+    return model
+
+
+@pytest.mark.parametrize(("build", "why"), [
+    (own_part, r"RVAE.likelihood(\.net)? is a \w+ whose constructor's arguments are not known"),
+    (replaced_part, "RVAE.recurrence is GRU, where its constructor built LSTM"),
+])
+def test_a_part_without_a_name(build: Any, why: str, tmp_path: Path) -> None:
+    """Its weights are saved; warning, card and the error of loading say the same, and what the card says works."""
+    model = build()
+    data = rv.data.SequenceDataset(torch.ones(6, 3), [4, 2])
+    model.data_card, model.num_sequences = rv.core.DataCard.of(data), 2
+    said = why + r", which no name leads to: build the model by your own code, and load them with rv.tasks.load_weights"
+    with pytest.warns(UserWarning, match=said):
         save_pretrained(model, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    with pytest.raises(ValueError, match=rf"{re.escape(str(tmp_path))}.*{said}"):
+        from_pretrained(tmp_path)
+    code = blocks(tmp_path)[-1].replace("...", "build()").replace("path/to/this/folder", str(tmp_path))
+    found: dict[str, Any] = {"build": build}
+    exec(code, found)
+    assert re.search(said, (tmp_path / "README.md").read_text())
+    assert all(torch.equal(x, model.state_dict()[name]) for name, x in found["model"].state_dict().items())
+    assert found["model"].data_card == model.data_card and found["model"].num_sequences == 2
+    with pytest.raises(ValueError, match="these are the weights of another model"):
+        load_weights(rv.VRNN(3, 2, 4), tmp_path)
+    save_weights(model, tmp_path / "mine.safetensors")
+    for name in ("mine.safetensors", "model.safetensors"):
+        again = build()
+        load_weights(again, tmp_path / name)
+        assert all(torch.equal(x, model.state_dict()[name]) for name, x in again.state_dict().items())
+        assert again.data_card is None
 
 
 def test_not_a_model(tmp_path: Path) -> None:
@@ -242,4 +273,115 @@ def test_a_failed_write_keeps_what_stood(saved: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(rv.VRNN(3, 2, 4), saved)
     assert (saved / "model.safetensors").read_bytes() == before
-    assert sorted(p.name for p in saved.iterdir()) == ["config.yaml", "model.safetensors"]
+    assert sorted(p.name for p in saved.iterdir()) == FILES
+
+
+# ------------------------------------------------------------------------------------------ as methods
+def test_methods_of_the_class(tmp_path: Path) -> None:
+    model = rv.VRNN(3, 2, 4)
+    assert model.save_pretrained(tmp_path, note=1) == tmp_path
+    assert type(rv.VRNN.from_pretrained(tmp_path)) is rv.VRNN
+    again = rv.SequenceVAE.from_pretrained(tmp_path)
+    assert torch.equal(again.state_dict()["x0"], model.x0)
+    with pytest.raises(ValueError, match="model is a VRNN, and no DMM: call VRNN.from_pretrained, or rv.from_pretra"):
+        rv.DMM.from_pretrained(tmp_path)
+
+
+def test_methods_pass_on_what_is_allowed(mine: Any, tmp_path: Path) -> None:
+    mine.MyModel(3, 2, 4).save_pretrained(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"allow=\('mypkg_store',\)"):
+        rv.RVAE.from_pretrained(tmp_path / "run")
+    assert type(rv.RVAE.from_pretrained(tmp_path / "run", allow=("mypkg_store",))) is mine.MyModel
+
+
+# ------------------------------------------------------------------------------------------ files that don't fit
+def edit(folder: Path, change: Any) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    change(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.parametrize(("field", "value", "what"), [
+    ("x_dim", 4, r"'x0' has shape \(3,\), VRNN needs \(4,\)"),
+    ("x_dim", "three", "config.yaml: model: .*x_dim"),
+    ("width", 4, r"config.yaml: model: VRNN cannot be built .*\n?.*'width'"),
+    ("prior", {"name": "pyro_rvae.Nope"}, "VRNN.prior: the module pyro_rvae has no 'Nope'"),
+    ("prior", {"name": "nowhere.Part"}, "VRNN.prior names nowhere.Part, which is outside"),
+    ("prior", {"partial": "pyro_rvae.Normal", "init_args": [1]}, "VRNN.prior: init_args must be a mapping"),
+    ("likelihood", {"class_path": "pyro_rvae.Normal", "init_args": {"dims": 3}}, "VRNN.likelihood cannot be built"),
+])
+def test_an_argument_that_does_not_fit_is_named(saved: Path, field: str, value: Any, what: str) -> None:
+    edit(saved, lambda config: config["model"]["init_args"].update({field: value}))
+    with pytest.raises(ValueError, match=what):
+        from_pretrained(saved)
+
+
+CARD = {"kind": "binary", "x_dim": 3, "lengths": {4: 2}}
+
+
+@pytest.mark.parametrize(("change", "what"), [
+    ({"num_sequences": "many"}, "num_sequences must be an integer of at least 1, got 'many'"),
+    ({"num_sequences": 0}, "num_sequences must be an integer"),
+    ({"data_card": [1]}, "data_card must be a mapping with kind and x_dim"),
+    ({"data_card": CARD | {"colour": 1}}, r"data_card must be .*got \['colour'\]"),
+    ({"data_card": CARD | {"kind": "odd"}}, "data_card.kind must be binary, real, counts or categories, got 'odd'"),
+    ({"data_card": CARD | {"x_dim": 4}}, "data_card.x_dim is 4, and the model was built for frames of x_dim=3"),
+    ({"data_card": CARD | {"x_dim": "3"}}, "data_card.x_dim must be an integer of at least 1, got '3'"),
+    ({"data_card": CARD | {"names": ["a"]}}, "data_card.names must be one for each of x_dim=3 features, got 1"),
+    ({"data_card": CARD | {"names": "abc"}}, "data_card.names must be a list of words"),
+    ({"data_card": CARD | {"lengths": {"4": 2}}}, "data_card.lengths must be a mapping from length to number"),
+    ({"data_card": CARD | {"missing": "no"}}, "data_card.missing must be true or false"),
+    ({"pyro_rvae": "99.0.0"}, "pyro_rvae is 99.0.0, so a newer version wrote the model than this one"),
+    ({"pyro_rvae": "new"}, "pyro_rvae must be the version that wrote the file"),
+    ({"weights_sha256": "0" * 64}, "weights_sha256 is not that of model.safetensors beside it: a save was interrupted"),
+])
+def test_a_field_that_does_not_fit_is_named(saved: Path, change: dict[str, Any], what: str) -> None:
+    edit(saved, lambda config: config.update(change))
+    with pytest.raises(ValueError, match=rf"config.yaml: {what}"):
+        from_pretrained(saved)
+
+
+def test_a_patch_release_and_a_config_of_before(saved: Path) -> None:
+    major, minor, _ = rv.__version__.split(".")
+    edit(saved, lambda config: (config.update(pyro_rvae=f"{major}.{minor}.99"), config.pop("weights_sha256")))
+    assert type(from_pretrained(saved)) is rv.VRNN
+
+
+def test_weights_of_a_twin_are_found_out(saved: Path, tmp_path: Path) -> None:
+    """A model of the same sizes: nothing but the hash tells."""
+    other = save_pretrained(rv.VRNN(3, 2, 4), tmp_path / "other")
+    (saved / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="weights_sha256 is not that of model.safetensors"):
+        from_pretrained(saved)
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_a_save_that_is_stopped_between_two_files(saved: Path, stopped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each rename the folder loads as it was, or says that it doesn't; never a mixture."""
+    before, calls, replace = from_pretrained(saved).state_dict(), [], os.replace
+
+    def dies(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == stopped:
+            raise KeyboardInterrupt
+        replace(*args)
+
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save_pretrained(rv.VRNN(3, 2, 4), saved)
+    monkeypatch.undo()
+    assert sorted(p.name for p in saved.iterdir()) == FILES
+    try:
+        after = from_pretrained(saved).state_dict()
+    except ValueError as error:
+        assert stopped > 1 and "weights_sha256" in str(error)
+    else:
+        assert all(torch.equal(after[name], before[name]) for name in before)
+    save_pretrained(rv.VRNN(3, 2, 4), saved)
+    from_pretrained(saved)
+
+
+def test_settings_without_a_name_write_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="schedule is .*no dotted path"):
+        save_pretrained(rv.VRNN(3, 2, 4), tmp_path / "run", schedule=lambda step: step)
+    assert not (tmp_path / "run").exists()

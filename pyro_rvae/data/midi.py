@@ -11,18 +11,19 @@ import mido
 import torch
 from torch import Tensor
 
-from ..data.atomic import atomic
+from .atomic import atomic
 
 __all__ = ["read_midi", "write_midi"]
 
 LOWEST = 21  # the MIDI number of a piano's lowest key, A0
 TICKS = 480  # of a quarter note
+DRUMS = 9  # General MIDI's channel of percussion, counted from 0: its "notes" are instruments, no pitches
 Event = tuple[int, int, int]  # tick, 0 = off or 1 = on (so that off sorts first), MIDI number
 
 
 def write_midi(path: str | Path, rolls: Tensor | Sequence[Tensor], *, tempo: float = 80.0, program: int = 19,
-               lowest: int = LOWEST, rest: int = 4) -> None:
-    """Writes piano rolls on a grid of quarter notes; a key that sounds in successive frames is one held note.
+               lowest: int = LOWEST, rest: int = 4, frame: float = 1.0) -> None:
+    """Writes piano rolls; a key that sounds in successive frames is one held note.
 
     Arguments:
         path: where to (``.mid``); written whole or not at all.
@@ -32,11 +33,14 @@ def write_midi(path: str | Path, rolls: Tensor | Sequence[Tensor], *, tempo: flo
         program: General MIDI instrument, 0..127 (19 church organ, 0 piano, 52 choir).
         lowest: MIDI number of the first key.
         rest: frames of silence between two rolls.
+        frame: how long a frame is, in quarter notes (0.25: a sixteenth).
 
-    Raises ValueError for another shape, a key beyond MIDI's 0..127, or a tempo or program out of range.
+    Raises ValueError for another shape, a key beyond MIDI's 0..127, or a tempo, program or frame out of range.
     """
-    pieces = [rolls] if isinstance(rolls, Tensor) and rolls.dim() == 2 else list(rolls)
+    given: list[Any] = [rolls] if getattr(rolls, "ndim", 3) == 2 else list(rolls)
+    pieces = [torch.as_tensor(roll) if hasattr(roll, "__array__") else roll for roll in given]  # NumPy's too
     _check(pieces, tempo, program, lowest, rest)
+    grid = check_frame(frame)
     file = mido.MidiFile(ticks_per_beat=TICKS)
     track = mido.MidiTrack()
     file.tracks.append(track)
@@ -44,23 +48,35 @@ def write_midi(path: str | Path, rolls: Tensor | Sequence[Tensor], *, tempo: flo
     track.append(mido.Message("program_change", program=program))
     start, now = 0, 0
     for piece in pieces:
-        for tick, on, note in sorted(_events(piece.cpu() > 0.5, lowest)):
+        for tick, on, note in sorted(_events(piece.cpu() > 0.5, lowest, grid)):
             kind = "note_on" if on else "note_off"
             track.append(mido.Message(kind, note=note, velocity=72 if on else 0, time=start + tick - now))
             now = start + tick
-        end = start + len(piece) * TICKS
-        start = end + rest * TICKS
+        end = start + len(piece) * grid
+        start = end + rest * grid
     track.append(mido.MetaMessage("end_of_track", time=end - now))
     with atomic(path) as target:
         file.save(file=target)
 
 
-def _events(roll: Tensor, lowest: int) -> Iterator[Event]:
+def check_frame(frame: float) -> int:
+    """The ticks of a frame of so many quarter notes.
+
+    Raises ValueError if they are no whole number.
+    """
+    ticks = TICKS * frame
+    if not 0 < ticks <= 16 * TICKS or abs(ticks - round(ticks)) > 1e-9:
+        raise ValueError(f"frame is the length of a frame in quarter notes, up to 16, that {TICKS} ticks can hold (1, "
+                         f"0.5, 0.25, 1/3, ...); got {frame}")
+    return round(ticks)
+
+
+def _events(roll: Tensor, lowest: int, grid: int) -> Iterator[Event]:
     """Note on and off of each run of frames in which a key sounds."""
     silence = torch.zeros(1, roll.shape[1], dtype=torch.bool)
     change = torch.cat([roll, silence]).int() - torch.cat([silence, roll]).int()  # (T + 1, keys)
     for frame, key in change.nonzero().tolist():
-        yield frame * TICKS, int(change[frame, key] > 0), lowest + key
+        yield frame * grid, int(change[frame, key] > 0), lowest + key
 
 
 def _check(pieces: list[Tensor], tempo: float, program: int, lowest: int, rest: int) -> None:
@@ -81,10 +97,11 @@ def _check(pieces: list[Tensor], tempo: float, program: int, lowest: int, rest: 
         raise ValueError(f"rest must be 0 or more frames, got {rest}")
 
 
-def read_midi(path: str | Path, *, keys: int = 88, lowest: int = LOWEST) -> Tensor:
-    """The piano roll ``(T, keys)`` of a MIDI file, a frame a quarter note; all tracks and channels together.
+def read_midi(path: str | Path, *, keys: int = 88, lowest: int = LOWEST, frame: float = 1.0) -> Tensor:
+    """The piano roll ``(T, keys)`` of a MIDI file; all tracks and channels together, but that of percussion.
 
-    A key sounds in a frame if a note stands there at the frame's beginning (times are rounded to the grid).
+    A key sounds in a frame if a note stands there at the frame's beginning (times are rounded to the grid of
+    ``frame`` quarter notes). A note that is struck again while it sounds can't be told from one that is held.
 
     Raises ValueError if the file is absent or no MIDI file, has no ticks of a beat, or a note beyond the keys.
     """
@@ -95,20 +112,26 @@ def read_midi(path: str | Path, *, keys: int = 88, lowest: int = LOWEST) -> Tens
         file = mido.MidiFile(path)
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} cannot be read as a Standard MIDI File: {error or type(error).__name__}") from error
-    events = [(tick, message) for track in file.tracks for tick, message in _timed(track)]
-    notes, end = [], 0
-    for (channel, note), changes in _by_note(events).items():
+    if file.ticks_per_beat <= 0:
+        raise ValueError(f"{path} counts time in seconds (SMPTE), not in beats: export it with ticks of a quarter note")
+    events = [(tick, i, message) for i, track in enumerate(file.tracks) for tick, message in _timed(track)]
+    grid = file.ticks_per_beat * check_frame(frame) / TICKS
+    end = max([tick for tick, _, _ in events], default=0)
+    roll = torch.zeros(max(1, round(end / grid)), keys)
+    for on, off, note in _notes(events, path, lowest, keys):
+        roll[round(on / grid):round(off / grid), note - lowest] = 1.0
+    return roll
+
+
+def _notes(events: list[tuple[int, int, Any]], path: Path, lowest: int, keys: int) -> Iterator[tuple[int, int, int]]:
+    """Start, end and number of each note."""
+    for (_, channel, note), changes in _by_note(events).items():
         for (on, sounding), (off, _) in pairwise([*changes, (changes[-1][0], False)]):
             if sounding and not lowest <= note < lowest + keys:
                 raise ValueError(f"{path} has the note {note} (channel {channel}), outside the {keys} keys from "
                                  f"{lowest}")
-            notes += [(on, off, note)] if sounding else []
-    grid = file.ticks_per_beat
-    end = max([tick for tick, _ in events], default=0)
-    roll = torch.zeros(max(1, round(end / grid)), keys)
-    for on, off, note in notes:
-        roll[round(on / grid):round(off / grid), note - lowest] = 1.0
-    return roll
+            if sounding:
+                yield on, off, note
 
 
 def _timed(track: Any) -> Iterator[tuple[int, Any]]:
@@ -118,11 +141,11 @@ def _timed(track: Any) -> Iterator[tuple[int, Any]]:
         yield tick, message
 
 
-def _by_note(events: list[tuple[int, Any]]) -> dict[tuple[int, int], list[tuple[int, bool]]]:
-    """When each note of each channel starts (True) and stops (False)."""
-    changes: dict[tuple[int, int], list[tuple[int, bool]]] = {}
-    for tick, message in events:
-        if message.type in ("note_on", "note_off"):
+def _by_note(events: list[tuple[int, int, Any]]) -> dict[tuple[int, int, int], list[tuple[int, bool]]]:
+    """When each note of each track and channel starts (True) and stops (False)."""
+    changes: dict[tuple[int, int, int], list[tuple[int, bool]]] = {}
+    for tick, track, message in events:
+        if message.type in ("note_on", "note_off") and message.channel != DRUMS:
             sounding = message.type == "note_on" and message.velocity > 0
-            changes.setdefault((message.channel, message.note), []).append((tick, sounding))
+            changes.setdefault((track, message.channel, message.note), []).append((tick, sounding))
     return changes

@@ -8,7 +8,7 @@ import mido
 import pytest
 import torch
 
-from pyro_rvae.tasks import read_midi, write_midi
+from pyro_rvae.data.midi import read_midi, write_midi
 
 
 def roll(length: int = 12, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,196 @@
+"""The commands that use a trained run: what they write, and what they say of bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_rvae.cli import main
+from pyro_rvae.tasks import read_midi
+
+TINY = ["--epochs", "1", "--batch_size", "4", "--num_particles", "2", "--num", "2", "--length", "5", "--quiet",
+        "--replicates", "2", "--model.z_dim", "2", "--model.h_dim", "6"]
+Failure = Callable[..., str]
+
+
+def table(path: str, sequences: int = 12, frames: int = 10, gaps: bool = False, names: str = "load,wind",
+          shuffled: bool = False) -> str:
+    """A CSV in long form of two features far from mean 0 and deviation 1."""
+    random = np.random.default_rng(len(path))
+    rows = [f"sequence,time,{names}"]
+    for n in range(sequences):
+        level = random.normal(size=names.count(",") + 1)
+        times = list(range(frames))
+        for t in (reversed(times) if shuffled else times):
+            level = 0.9 * level + 0.3 * random.normal(size=len(level))
+            cells = [f"{50 + 5 * value:.3f}" for value in level]
+            if gaps and t in (3, 4):
+                cells[0] = ""
+            rows.append(f"s{n},{t},{','.join(cells)}")
+    Path(path).write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that all tests use: a VRNN on numbers, a DMM on piano rolls."""
+    folder = tmp_path_factory.mktemp("runs")
+    before = os.getcwd(), torch.get_default_dtype()
+    os.chdir(folder)
+    torch.set_default_dtype(torch.float32)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = np.random.default_rng(0).random((160, 88)) < 0.06
+            np.savez("music.npz", values=values, lengths=np.full(20, 8))
+            assert main(["train", "--data", table("train.csv"), "--model", "VRNN", "--out", "numbers", *TINY]) == 0
+            assert main(["train", "--data", "music.npz", "--out", "music", *TINY]) == 0
+            Path("names.txt").write_text("\n".join(["anna", "ben", "cara", "dan", "eve", "fred", "gina", "hans"] * 3))
+            assert main(["train", "--data", "names.txt", "--model", "VRAE", "--out", "names", *TINY]) == 0
+    finally:
+        os.chdir(before[0])
+        torch.set_default_dtype(before[1])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], runs: Path) -> Failure:
+    """A command that must end with an exit code, one message on stderr, and no new file; the message."""
+
+    def run(*words: str, code: int = 2) -> str:
+        before = sorted(runs.rglob("*"))
+        capsys.readouterr()
+        assert main(words) == code
+        err = capsys.readouterr().err
+        assert "Traceback" not in err and err.count("\n") == 1, err
+        assert sorted(runs.rglob("*")) == before
+        return err
+
+    return run
+
+
+def rows_of(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_forecast(capsys: pytest.CaptureFixture[str]) -> None:
+    past = table("past.csv", 3, 7)
+    assert main(["forecast", "numbers", past, "--horizon", "4", "--num", "20", "--levels", "0.8"]) == 0
+    assert "numbers/forecast-past.csv" in capsys.readouterr().out
+    rows = rows_of("numbers/forecast-past.csv")
+    assert len(rows) == 3 * 4 * 2 and {"sequence", "feature", "mean", "q0.1", "q0.5", "q0.9"} <= rows[0].keys()
+    assert 20 < float(rows[0]["mean"]) < 80  # raw units
+    for ending in (".npz", ".json", ".png"):
+        assert main(["forecast", "numbers", past, "--horizon", "4", "--num", "9", "--out", f"f{ending}"]) == 0
+        assert Path(f"f{ending}").stat().st_size > 100
+    assert np.load("f.npz")["draws"].shape == (9, 3, 4, 2)
+
+
+def test_backtest(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["backtest", "numbers", table("series.csv", 2, 30), "--horizon", "3", "--num", "10", "--seasonality", "2"]
+    assert main([*words, "--out", "b.json"]) == 0
+    out = capsys.readouterr().out
+    assert "CRPS" in out and "seasonal" in out and "drift" in out
+    assert json.loads(Path("b.json").read_text())
+
+
+def test_impute(capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = table("gaps.csv", 2, 8, gaps=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the model has seen no gaps in training
+        assert main(["impute", "numbers", gaps, "--num", "10", "--out", "filled.csv"]) == 0
+        filled, held = rows_of("filled.csv"), rows_of(gaps)
+        assert len(filled) == 16 and all(row["load"] for row in filled)
+        assert all(float(a["wind"]) == pytest.approx(float(b["wind"]), abs=1e-3)
+                   for a, b in zip(filled, held, strict=True))
+        assert main(["impute", "numbers", gaps, "--rows", "--num", "10", "--out", "missing.csv"]) == 0
+    assert len(rows_of("missing.csv")) == 4
+
+
+def test_score(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "numbers", table("new.csv", 2, 6), "--num_particles", "5", "--quantile", "0.9"]) == 0
+    assert "above the threshold" in capsys.readouterr().out
+    assert len(rows_of("numbers/scores-new.csv")) == 12
+    assert main(["score", "numbers", "new.csv", "--num_particles", "5", "--quantile", "0.9", "--out", "s.png"]) == 0
+
+
+def test_embed() -> None:
+    assert main(["embed", "numbers", table("some.csv", 3, 6), "--out", "e.csv"]) == 0
+    assert len(rows_of("e.csv")) == 3
+    assert main(["embed", "numbers", "some.csv", "--by", "step", "--out", "e.npz"]) == 0
+    assert len(np.load("e.npz")["values"]) == 18
+
+
+def test_reconstruct_and_interpolate_music(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "music", "--num", "2", "--out", "two.mid"]) == 0
+    assert main(["reconstruct", "music", "two.mid", "--mean", "--out", "again.mid"]) == 0
+    assert read_midi("again.mid").shape[1] == 88
+    assert main(["interpolate", "music", "test", "--num", "3", "--out", "between.npz"]) == 0
+    assert len(np.load("between.npz")["lengths"]) == 3
+    assert main(["interpolate", "music", "test", "--dimension", "1", "--num", "4", "--out", "along.npz"]) == 0
+    assert len(np.load("along.npz")["lengths"]) == 4
+    for words in (["reconstruct", "music", "test"], ["interpolate", "music", "test", "--num", "3"]):
+        assert main([*words, "--out", "picture.png"]) == 0
+        assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_text_in_text_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "names", "--num", "5", "--temperature", "0.5", "--out", "new.txt"]) == 0
+    assert Path("new.txt").read_text()
+    Path("begin.txt").write_text("an\nbe\n")
+    assert main(["sample", "names", "--num", "4", "--prefix", "begin.txt", "--length", "9", "--out", "more.txt"]) == 0
+    lines = Path("more.txt").read_text().splitlines()
+    assert [line[:2] for line in lines] == ["an", "be", "an", "be"]
+    assert main(["score", "names", "begin.txt", "--num_particles", "3", "--quantile", "0.5", "--out", "t.csv"]) == 0
+
+
+def test_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "VRNN" in out and "forecast" in out
+
+
+@pytest.mark.parametrize(("words", "what"), [
+    (["forecast", "numbers", "past.csv", "--horizon", "0"], "--horizon must be at least 1"),
+    (["forecast", "numbers", "past.doc"], "past.doc"),
+    (["forecast", "numbers", "nowhere.csv"], "nowhere.csv"),
+    (["forecast", "nowhere", "past.csv"], "nowhere must be a folder"),
+    (["forecast", "numbers"], "FILE, your data"),
+    (["forecast", "numbers", "test", "--levels", "1.5"], "--levels must be numbers between 0 and 1"),
+    (["forecast", "numbers", "test", "--out", "a.wav"], "--out must end in .csv"),
+    (["forecast", "numbers", "test", "--out", "no/a.csv"], "the folder no must exist"),
+    (["score", "numbers", "test", "--quantile", "2"], "--quantile must lie between 0 and 1"),
+    (["interpolate", "numbers", "test", "--first", "99"], "--first must be the number of a sequence"),
+    (["interpolate", "numbers", "test", "--low", "3", "--high", "1", "--dimension", "0"], "--low must be below"),
+    (["interpolate", "numbers", "train", "--swap"], "once"),
+    (["sample", "numbers", "--label", "3"], "label"),
+    (["sample", "numbers", "--temperature", "0"], "--temperature must be above 0"),
+    (["forcast", "numbers", "test"], "did you mean forecast?"),
+])
+def test_what_cannot_be_done_as_asked(words: list[str], what: str, refused: Failure) -> None:
+    table("past.csv", 3, 7)
+    assert what in refused(*words)
+
+
+def test_files_that_do_not_fit(refused: Failure) -> None:
+    assert "time must rise" in refused("forecast", "numbers", table("order.csv", 2, 5, shuffled=True))
+    message = refused("forecast", "numbers", table("other.csv", 2, 5, names="load,rain"))
+    assert "rain" in message and "wind" in message
+    assert "wind" in refused("score", "numbers", table("three.csv", 2, 5, names="load,rain,sun"))
