@@ -113,7 +113,8 @@ def reconstruct(settings: Reconstruct, run: _Run) -> int:
     data = run.data()
     with progress("reconstruct", shown=not settings.quiet):
         again = tasks.reconstruct(run.model, data, mean=settings.mean, seed=settings.seed)
-    write_sequences(path, run.form, again, data.ids, picture=lambda: plots.reconstruction_plot(run.model, data, seed=settings.seed))
+    write_sequences(path, run.form, again, data.ids,
+                    picture=lambda: plots.reconstruction_plot(run.model, data, seed=settings.seed))
     return _said(path, f"{count(len(again), 'sequence')}, encoded and decoded")
 
 

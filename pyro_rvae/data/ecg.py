@@ -13,7 +13,8 @@ from .standard import Origin
 __all__ = ["ecg5000"]
 
 CLASSES = ("normal", "R-on-T", "PVC", "SP or EB", "unclassified")  # of the labels 0 to 4
-TRAIN, VALID = 200, 46  # normal beats
+TRAIN = 200  # normal beats
+VALID = (14, 27, 2, 3, 0)  # beats of each class: 46 of the 300 others, in proportion
 ECG = Origin("timeseries/ecg5000_train500.npz", (), "b3d035e49ddff71803370041db38e214034e464878d197654e7e1af232b3f644")
 MADE = ("It is the training part of ECG5000 of the UCR archive as an .npz file with the arrays x (500, 140), float32, "
         "and label (500,), uint8 from 1.")
@@ -22,10 +23,11 @@ MADE = ("It is the training part of ECG5000 of the UCR archive as an .npz file w
 def ecg5000() -> Splits[SequenceDataset]:
     """500 heartbeats of 140 samples, split for the detection of anomalies: 200 / 46 / 254.
 
-    ``train`` and ``valid`` are normal beats only, 200 to learn from and 46 to choose settings and a threshold on.
-    ``test`` holds the 46 normal beats that are left and all 208 others (177, 10, 19 and 2 of a kind). Which normal
-    beats go where was drawn once and for all. ``labels`` are the classes, 0 (normal) to 4: R-on-T premature ventricular
-    contraction, premature ventricular contraction, supra-ventricular premature or ectopic beat, unclassified.
+    ``train`` are 200 normal beats, to learn what normal is. The 300 others are split in proportion to their classes:
+    ``valid``, to choose settings and a threshold on, has 14 normal beats and 32 that are not (27, 2, 3 and 0 of a
+    kind), ``test`` 78 and 176 (150, 8, 16 and 2). Which beats go where was drawn once and for all. ``labels`` are the
+    classes, 0 (normal) to 4: R-on-T premature ventricular contraction, premature ventricular contraction,
+    supra-ventricular premature or ectopic beat, unclassified.
 
     The beats of one patient with severe congestive heart failure, cut out and interpolated to equal length; each has
     mean 0 and standard deviation 1. This is the 500 of the archive's training part; ``ids`` are their rows in it.
@@ -45,7 +47,9 @@ def ecg5000() -> Splits[SequenceDataset]:
     beats, labels = arrays
     whole = SequenceDataset(beats.reshape(-1, 1), np.full(len(beats), beats.shape[1]), labels=labels.astype(int) - 1,
                             names=["ecg"], ids=[str(row) for row in np.arange(len(beats))], kind="real")
-    normal = np.random.RandomState(0).permutation(np.flatnonzero(labels == 1))
-    test = np.concatenate([normal[TRAIN + VALID:], np.flatnonzero(labels != 1)])
-    sides = (normal[:TRAIN], normal[TRAIN: TRAIN + VALID], test)
-    return Splits(*(whole.subset(np.sort(side)) for side in sides)).linked()
+    order = np.random.RandomState(0).permutation(len(beats))
+    kinds = [order[labels[order] == label] for label in np.arange(1, len(CLASSES) + 1)]
+    train, kinds[0] = kinds[0][:TRAIN], kinds[0][TRAIN:]
+    valid = np.concatenate([kind[:share] for kind, share in zip(kinds, VALID, strict=True)])
+    test = np.concatenate([kind[share:] for kind, share in zip(kinds, VALID, strict=True)])
+    return Splits(*(whole.subset(np.sort(side)) for side in (train, valid, test))).linked()

@@ -100,7 +100,7 @@ def _from_arrays(model: Any, data: Any, caller: str, known: dict[str, Any]) -> A
 
 
 def kind_of(model: Any) -> tuple[str | None, int | None]:
-    """The kind of a model's data, and the number of classes of categories: what it remembers, or its likelihood says."""
+    """Kind of a model's data, and number of classes of categories: what it remembers, or its likelihood says."""
     card = getattr(model, "data_card", None)
     if card is not None:
         return card.kind, card.classes

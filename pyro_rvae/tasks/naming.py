@@ -22,7 +22,8 @@ from torch import nn
 
 __all__ = ["TRUSTED", "Unnameable", "describe", "import_name", "init_arguments", "name_of", "packages_of", "resolve"]
 
-TRUSTED = ("pyro_rvae", "torch.nn", "torch.distributions", "pyro.distributions")
+TRUSTED = ("pyro_rvae", "torch.nn", "torch.distributions", "pyro.distributions", "pyro.infer.autoguide",
+           "pyro.contrib.gp.kernels")
 # Where a trusted name must be defined: a part is no file to write, nor a module that such a module imports.
 DEFINED = (*(f"pyro_rvae.{layer}" for layer in ("nn", "distributions", "priors", "core", "models")), *TRUSTED[1:])
 SHORT = ("pyro_rvae", "torch.nn", "pyro.distributions")  # where a class has a short public name
@@ -40,7 +41,7 @@ def describe(value: Any, where: str = "model") -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return [describe(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, Mapping):
         return _describe_mapping(value, where)

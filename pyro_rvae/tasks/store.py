@@ -74,8 +74,8 @@ def from_pretrained(directory: str | Path, allow: Sequence[str] = (), *,
                     cls: type[SequenceVAE] = SequenceVAE) -> SequenceVAE:
     """The model of :func:`save_pretrained`, on the CPU, in evaluation mode (``model.train()`` to train on).
 
-    :param allow: packages that its parts may be imported from, beside ``pyro_rvae``, ``torch.nn`` and
-        ``pyro.distributions``: importing a module runs its code.
+    :param allow: packages that its parts may be imported from, beside ``pyro_rvae``, ``torch.nn``, the distributions of
+        torch and Pyro, and Pyro's autoguides and kernels: importing a module runs its code.
     :param cls: what the model must be.
     :raises ValueError: if a file is absent, truncated, or no such file; if a name is not allowed or not found; if
         the model is no ``cls``; if the two files don't belong together, or a newer version wrote them. The message
