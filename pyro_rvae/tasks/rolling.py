@@ -112,7 +112,8 @@ def _windows(data: Any, at: Origins, past: Whole, horizon: int) -> SequenceDatas
     """The ``past (W,)`` frames before each origin, and ``horizon`` behind it (of which controls are read)."""
     first = data.starts.numpy()[at.numbers] + at.origins - past
     rows = np.concatenate([np.arange(a, b) for a, b in zip(first, first + past + horizon, strict=True)])
+    ids = None if data.ids is None else [f"{data.ids[n]}[:{t}]" for n, t in zip(at.numbers, at.origins, strict=True)]
     return SequenceDataset(
         data.values[rows], past + horizon, labels=None if data.labels is None else data.labels[at.numbers],
-        controls=None if data.controls is None else data.controls[rows], names=data.names, kind=data.kind,
+        controls=None if data.controls is None else data.controls[rows], names=data.names, ids=ids, kind=data.kind,
         transform=data.transform, times=None if data.times is None else data.times[rows])

@@ -78,7 +78,7 @@ def digits(page: Page, box: Box, part: dict[str, Any]) -> None:
     images = np.stack([np.asarray(x) for x in part["sequences"]])
     labels = np.asarray(part["labels"])
     number = len(part["data"].train)
-    page.head(left, top, "Digits", f"VRNN, row by row, on {number:,} binarized digits; asked for 0 to 9 by label")
+    page.head(left, top, "Digits", f"VRAE, row by row, on {number:,} binarized digits; asked for 0 to 9 by label")
     cell = width / 10
     each = min(len(images) // 10, int((height - 0.85) / cell))
     grid = np.zeros((each * 30, 300))
@@ -97,7 +97,7 @@ def digits(page: Page, box: Box, part: dict[str, Any]) -> None:
 def strokes(page: Page, box: Box, part: dict[str, Any], columns: int = 11, rows: int = 7) -> None:
     left, top, width, height = box
     number, form = len(part["data"].train), part["data"].train.form
-    page.head(left, top, "Strokes", f"VRNN with a mixture of Normals, on {number:,} characters of 50 alphabets")
+    page.head(left, top, "Strokes", f"VRAE with a mixture of Normals, on {number:,} characters of 50 alphabets")
     axes = page.axes((left, top + 0.6, width, height - 0.6))
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
@@ -118,7 +118,7 @@ def dna(page: Page, box: Box, part: dict[str, Any]) -> None:
     """Sequence logos of donors and acceptors: data above, model below."""
     left, top, width, height = box
     train, labels = part["data"].train, np.asarray(part["labels"])
-    page.head(left, top, "DNA", f"VRNN on {len(train):,} pieces, by label: logos of the border (height: information)")
+    page.head(left, top, "DNA", f"VRAE on {len(train):,} pieces, by label and place: logos (height: information)")
     tall = (height - 0.75) / 4
     shown = slice(18, 46)
     for i, (label, title, signal) in enumerate(((0, "exon | intron", "GT"), (1, "intron | exon", "AG"))):
@@ -164,7 +164,7 @@ def spoken(page: Page, box: Box, part: dict[str, Any]) -> None:
 
     left, top, width, height = box
     train, labels = part["data"].train, np.asarray(part["labels"])
-    page.head(left, top, "Spoken digits", f"VRNN on {len(train)} clips of six speakers, by label: log spectra in "
+    page.head(left, top, "Spoken digits", f"VRAE on {len(train)} clips of six speakers, by label: log spectra in "
               "time, 0 to 4 kHz on the mel scale (made into sound by Griffin and Lim's search)")
     colours = LinearSegmentedColormap.from_list("sound", [PAPER, "#cfe0f2", MODEL, INK])
     wide, tall = (width - 0.55) / 10, (height - 0.85) / 2

@@ -94,6 +94,21 @@ def test_controls_behind_the_end_reach_their_frames():
         futures(Told(), bare, 2, controls=torch.zeros(1, 2, 1))
 
 
+def test_sequences_of_other_sizes_are_padded():
+    """A decoder that looks both ways must not see what lies behind a sequence's own size."""
+    seen = []
+
+    class Watched(Told):
+        def generative(self, steps):
+            seen.append(steps.mask.sum(-1).tolist())
+            super().generative(steps)
+
+    inputs = [torch.zeros(9, 1)] * 3
+    data = rv.data.SequenceDataset.from_sequences([torch.zeros(9, 1)] * 3, controls=inputs)
+    ahead(Watched(), data, Plan(np.arange(3), np.array([2, 2, 2]), np.array([8, 5, 3])), 1, lambda *_: None)
+    assert seen[-1] == [3, 5, 8]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", ["HRAE-2-3", "conditional-HRAE", "VRAE", "deterministic", "supervised-VRNN", "shared",
                                   "RVAE-noncausal", "gaps-codes", "KVAE-gaps", "MusicVAE"])

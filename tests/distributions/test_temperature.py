@@ -121,7 +121,7 @@ def test_counts_are_drawn_from_the_power_of_their_law(law: Any, t: float) -> Non
 
 
 def test_many_candidates_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_rvae.distributions.temperature.AT_ONCE", 7 * NUM)
+    monkeypatch.setattr("pyro_rvae.distributions.temperature.AT_ONCE", 2 * NUM)
     law = CountsAtTemperature(dist.Poisson(9.0), 0.5)
     near(share(law.sample((NUM,)), torch.arange(30.0)), power_table(law.base, 0.5)[:30].squeeze(-1))
     assert law.expand(torch.Size([2])).sample((3,)).shape == (3, 2)
