@@ -194,3 +194,16 @@ def test_files_that_do_not_fit(refused: Failure) -> None:
     message = refused("forecast", "numbers", table("other.csv", 2, 5, names="load,rain"))
     assert "rain" in message and "wind" in message
     assert "wind" in refused("score", "numbers", table("three.csv", 2, 5, names="load,rain,sun"))
+
+
+def test_known_inputs_of_past_and_future(refused: Failure) -> None:
+    """A CSV with columns ``control:NAME`` trains a model that reads them, and a forecast asks for those to come."""
+    random = np.random.default_rng(0)
+    rows = [f"s{n},{t},{np.sin(t):.3f},{np.sin(t) + 0.1 * random.normal():.3f}" for n in range(12) for t in range(8)]
+    Path("known.csv").write_text("\n".join(["sequence,time,control:tide,level", *rows]) + "\n")
+    assert main(["train", "--data", "known.csv", "--model", "VRNN", "--out", "tide", *TINY]) == 0
+    assert "controls" in refused("forecast", "tide", "test", "--horizon", "3")
+    ahead = [f"a,{t},{np.sin(t):.3f}" for t in range(8, 11)]
+    Path("ahead.csv").write_text("\n".join(["sequence,time,control:tide", *ahead]) + "\n")
+    assert main(["forecast", "tide", "test", "--horizon", "3", "--controls", "ahead.csv", "--out", "tide.csv"]) == 0
+    assert len(rows_of("tide.csv")) == 3

@@ -82,8 +82,8 @@ class Forecast:
         horizon: Frames to forecast.
         num: Draws of the future.
         levels: Central intervals, with commas between them.
-        controls: A file with the known inputs of the future (.csv in long form, or .npz with values and lengths),
-            one sequence a past, where the model reads controls.
+        controls: A file with the known inputs of the future, where the model reads controls: one sequence for each
+            past, in its order (.csv in long form with columns control:NAME, or .npz with values and lengths).
         out: Where to: .csv (mean, median, ends of the intervals), .npz (all draws), .json, or .png.
             Default: forecast-FILE.csv in the run directory.
         seed: Of the draws.

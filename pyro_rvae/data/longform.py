@@ -18,12 +18,14 @@ from .kinds import Kind, to_kind
 __all__ = ["read_csv", "write_csv"]
 
 COLUMNS = ("sequence", "time", "split", "label")
+CONTROL = "control:"  # how the name of a column of known inputs begins
 
 
 def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
     """The arrays of :func:`pyro_rvae.data.load` out of a CSV file.
 
-    Sequences come in the order of their first rows; their rows may be interleaved.
+    Sequences come in the order of their first rows; their rows may be interleaved. A column ``control:NAME`` is a
+    known input; a file that has no other features holds them as its values.
 
     :raises ValueError: naming the line, for a cell that is no number, an infinite one, a wrong number of
         cells, a time that does not rise, a split or label that changes within a sequence.
@@ -67,8 +69,12 @@ class _Table:
 
     def __init__(self, header: list[str]) -> None:
         self.header = header
-        self.names = [column for column in header if column not in COLUMNS]
+        self.inputs = [column for column in header if column.startswith(CONTROL)]
+        self.names = [column for column in header if column not in (*COLUMNS, *self.inputs)]
+        if not self.names:  # a file of known inputs alone
+            self.names, self.inputs = self.inputs, []
         self.values: dict[str, list[list[float]]] = {}
+        self.controls: dict[str, list[list[float]]] = {}
         self.times: dict[str, list[float]] = {}
         self.once: dict[str, dict[str, str]] = {}  # split and label, by sequence
         self.whole = True  # every known value is written as an integer
@@ -86,6 +92,8 @@ class _Table:
         self._check_once(sequence, row, line)
         frame = [self._value(row[name], name, line) for name in self.names]
         self.values.setdefault(sequence, []).append(frame)
+        if self.inputs:
+            self.controls.setdefault(sequence, []).append([self._control(row[name], name, line) for name in self.inputs])
 
     def _check_time(self, sequence: str, cell: str, line: int) -> None:
         time = _number(cell, "time", line)
@@ -119,6 +127,13 @@ class _Table:
         self.whole = self.whole and (math.isnan(value) or cell.lstrip("+-").isdigit())
         return value
 
+    @staticmethod
+    def _control(cell: str, name: str, line: int) -> float:
+        value = _number(cell, name, line)
+        if math.isnan(value):
+            raise ValueError(f"line {line}: the cell of {name!r} is empty; a control is known at every step")
+        return value
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What was gathered, as :func:`pyro_rvae.data.load` wants it."""
         values = np.array([frame for frames in self.values.values() for frame in frames])
@@ -126,9 +141,11 @@ class _Table:
             "values": values,
             "lengths": np.array([len(frames) for frames in self.values.values()]),
             "times": np.array([time for times in self.times.values() for time in times]),
-            "names": np.array(self.names),
+            "names": np.array([name.removeprefix(CONTROL) for name in self.names]),
             "ids": np.array(list(self.values)),
         }
+        if self.inputs:
+            result["controls"] = np.array([frame for frames in self.controls.values() for frame in frames])
         if "split" in self.header:
             result["split"] = np.array([self.once[sequence]["split"] for sequence in self.values])
         if "label" in self.header:

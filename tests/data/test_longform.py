@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pyro_rvae.data import load
+from pyro_rvae.data.longform import read_csv
 
 
 def write(folder, text: str):
@@ -83,3 +84,16 @@ def test_text_in_another_encoding_is_refused(tmp_path) -> None:
     path.write_bytes("sequence,time,größe\na,0,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match="cannot be read as CSV in UTF-8"):
         load(path)
+
+
+def test_known_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("sequence,time,control:hour,load,control:day\na,0,5,1.5,1\na,1,6,,1\nb,0,7,2.5,0\n")
+    arrays = read_csv(path)
+    assert arrays["controls"].tolist() == [[5, 1], [6, 1], [7, 0]] and arrays["names"].tolist() == ["load"]
+    path.write_text("sequence,time,control:hour\na,0,5.5\n")
+    arrays = read_csv(path)
+    assert arrays["values"].tolist() == [[5.5]] and arrays["names"].tolist() == ["hour"] and "controls" not in arrays
+    path.write_text("sequence,time,load,control:hour\na,0,5.5,\n")
+    with pytest.raises(ValueError, match="line 2: the cell of 'control:hour' is empty"):
+        read_csv(path)
