@@ -93,7 +93,8 @@ class _Table:
         frame = [self._value(row[name], name, line) for name in self.names]
         self.values.setdefault(sequence, []).append(frame)
         if self.inputs:
-            self.controls.setdefault(sequence, []).append([self._control(row[name], name, line) for name in self.inputs])
+            known = [self._control(row[name], name, line) for name in self.inputs]
+            self.controls.setdefault(sequence, []).append(known)
 
     def _check_time(self, sequence: str, cell: str, line: int) -> None:
         time = _number(cell, "time", line)
