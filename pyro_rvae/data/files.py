@@ -47,8 +47,8 @@ def load(
 
     CSV has a row for each frame, with columns ``sequence`` (any name), ``time`` (a number, rising within a
     sequence; it gives the order, no model reads it, and a gap is not filled), optionally ``split`` and ``label``
-    (the same in all rows of a sequence; labels are numbers), columns ``control:NAME`` (known inputs), and one column for
-    each feature. An empty cell is a missing element. It is read with the standard library's csv module: pandas is no
+    (the same in all rows of a sequence; labels are numbers), columns ``control:NAME`` (known inputs), and one for each
+    feature. An empty cell is a missing element. It is read with the standard library's csv module: pandas is no
     dependency of this package, and the line of a fault, which the errors name, is known there.
 
     Other files by their form: ``.txt`` (:class:`Text`, a line a sequence; the vocabulary is that of the training
