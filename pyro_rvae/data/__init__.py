@@ -14,6 +14,7 @@ from .forms import (
     Form,
     Images,
     PianoRoll,
+    Protein,
     Spectrum,
     Strokes,
     Table,
@@ -37,8 +38,8 @@ from .transforms import Affine
 from .vowels import japanese_vowels
 
 __all__ = [
-    "Affine", "Batch", "Batches", "DNA", "Form", "HeldOut", "Images", "PianoRoll", "READS", "SequenceDataset",
-    "Spectrum", "Splits", "StaticDataset", "Strokes", "Table", "Text", "Vocabulary", "Waveform",
+    "Affine", "Batch", "Batches", "DNA", "Form", "HeldOut", "Images", "PianoRoll", "Protein", "READS",
+    "SequenceDataset", "Spectrum", "Splits", "StaticDataset", "Strokes", "Table", "Text", "Vocabulary", "Waveform",
     "bach_chorales", "binarized_mnist", "ecg5000", "etth1", "form_from", "form_of", "hold_out",
     "japanese_vowels", "jsb_chorales", "load", "mnist_digits", "names", "nottingham", "omniglot_strokes",
     "pen_digits", "physionet2012", "piano_midi", "read", "save", "splice_junctions", "spoken_digits",

@@ -18,6 +18,7 @@ from .forms.folders import existing, files_of
 from .forms.images import read_png
 from .forms.text import lines_of
 from .kinds import Kind
+from .series import split_in_time
 from .splits import Splits
 from .text import Vocabulary
 
@@ -56,7 +57,8 @@ def load(
     ``.wav`` (:class:`Spectrum`) and ``.png`` (:class:`Images`, of the first one's size), of which ``path`` is a
     folder. The form is attached, ``data.train.form``; a model made for the data remembers it (:func:`read`).
 
-    Without a split, sequences are dealt out 80/10/10 at random by `seed` (:func:`fixed_split`).
+    Without a split, sequences are dealt out 80/10/10 at random by `seed` (:func:`fixed_split`); one or two long series
+    of an ``.npz`` or CSV file are each split in time, the first 80% of the frames, the next 10%, the last 10%.
 
     :param kind: what the values are, if the file does not say and they do not show it (``.npz`` and CSV).
     :param classes: number of classes of categories.
@@ -146,7 +148,9 @@ def _load_numbers(path: Path, kind: Kind | None, classes: int | None, seed: int,
     data = whole(arrays)
     if form is None and "form" in arrays:
         form = _described(str(arrays["form"]), path.name)
-    (Table.of(data) if form is None else form).adopt(data, path.name)
+    (Table.of(data, dates="dates" in arrays) if form is None else form).adopt(data, path.name)
+    if "split" not in arrays and len(data) < 3 and isinstance(data, SequenceDataset):
+        return split_in_time(data)
     return _divided(data, arrays.get("split"), seed)
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ import torch
 from .atomic import atomic
 from .kinds import Kind, to_kind
 
-__all__ = ["read_csv", "write_csv"]
+__all__ = ["date_of", "read_csv", "write_csv"]
 
 COLUMNS = ("sequence", "time", "split", "label")
+ABSENT = ("", "NA", "N/A", "NULL", "NONE", "NAN")  # how a missing element is written
 CONTROL = "control:"  # how the name of a column of known inputs begins
 
 
 def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
     """The arrays of :func:`pyro_rvae.data.load` out of a CSV file.
 
-    Sequences come in the order of their first rows; their rows may be interleaved. A column ``control:NAME`` is a
-    known input; a file that has no other features holds them as its values.
+    Sequences come in the order of their first rows; their rows may be interleaved. Without a column ``sequence`` all
+    rows are one, named as the file. Times may be dates in ISO 8601, which become seconds since 1970 (of UTC, where no
+    offset is written), and the array ``dates`` says so. ``NA``, ``NaN``, ``null`` are missing elements, as an empty
+    cell is. A column ``control:NAME`` is a known input; a file that has no other features holds them as its values.
 
     :raises ValueError: naming the line, for a cell that is no number, an infinite one, a wrong number of
         cells, a time that does not rise, a split or label that changes within a sequence.
@@ -34,7 +38,7 @@ def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = _header(next(reader, []), path.name)
-            table = _Table(header)
+            table = _Table(header, path.stem)
             for cells in reader:
                 if cells:  # csv gives an empty list for a blank line
                     table.add(cells, reader.line_num)
@@ -50,11 +54,12 @@ def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
 
 def _header(cells: list[str], name: str) -> list[str]:
     header = [cell.strip() for cell in cells]
-    missing = [column for column in COLUMNS[:2] if column not in header]
-    if missing:
+    if "time" not in header:
+        other = next((mark for mark in ";\t" if mark in "".join(cells)), None)
         raise ValueError(
-            f"{name} must have columns 'sequence' and 'time' and one column for each feature, separated by "
-            f"commas; its first line is {header}: {' and '.join(missing)} missing"
+            f"{name} must have columns 'sequence' (unless all rows are one), 'time' and one for each feature, separated"
+            f" by commas; its first line is {header}: time missing"
+            + (f" (is it separated by {other!r}?)" if other else "")
         )
     if len(set(header)) < len(header):
         twice = next(column for column in header if header.count(column) > 1)
@@ -67,8 +72,9 @@ def _header(cells: list[str], name: str) -> list[str]:
 class _Table:
     """Rows gathered by sequence."""
 
-    def __init__(self, header: list[str]) -> None:
-        self.header = header
+    def __init__(self, header: list[str], name: str) -> None:
+        self.header, self.name = header, name
+        self.dates: bool | None = None  # whether times are dates
         self.inputs = [column for column in header if column.startswith(CONTROL)]
         self.names = [column for column in header if column not in (*COLUMNS, *self.inputs)]
         if not self.names:  # a file of known inputs alone
@@ -85,7 +91,7 @@ class _Table:
                 f"line {line} must have {len(self.header)} cells as the header, got {len(cells)}"
             )
         row = {column: cell.strip() for column, cell in zip(self.header, cells, strict=True)}
-        sequence = row["sequence"]
+        sequence = row.get("sequence", self.name)
         if not sequence:
             raise ValueError(f"line {line}: the cell of 'sequence' is empty; name the sequence")
         self._check_time(sequence, row["time"], line)
@@ -97,7 +103,7 @@ class _Table:
             self.controls.setdefault(sequence, []).append(known)
 
     def _check_time(self, sequence: str, cell: str, line: int) -> None:
-        time = _number(cell, "time", line)
+        time = self._time(cell, line)
         if math.isnan(time):
             raise ValueError(f"line {line}: the cell of 'time' is empty; give each frame its time")
         last = self.times[sequence][-1] if sequence in self.times else None
@@ -108,6 +114,16 @@ class _Table:
                 f"{sequence!r}: sort the rows, and keep one row for each time"
             )
         self.times.setdefault(sequence, []).append(time)
+
+    def _time(self, cell: str, line: int) -> float:
+        """A number, or a date in seconds; all of a file are of one sort."""
+        date = _date(cell)
+        if self.dates is None:
+            self.dates = date is not None
+        if self.dates and date is None and cell:
+            raise ValueError(f"line {line}: time is a date in the lines before, and {cell!r} is none (ISO 8601, such "
+                             "as 2024-01-31 or 2024-01-31T13:00)")
+        return _number(cell, "time", line) if date is None or not self.dates else date
 
     def _check_once(self, sequence: str, row: dict[str, str], line: int) -> None:
         now = {column: row[column] for column in COLUMNS[2:] if column in row}
@@ -145,6 +161,8 @@ class _Table:
             "names": np.array([name.removeprefix(CONTROL) for name in self.names]),
             "ids": np.array(list(self.values)),
         }
+        if self.dates:
+            result["dates"] = np.array(True)
         if self.inputs:
             result["controls"] = np.array([frame for frames in self.controls.values() for frame in frames])
         if "split" in self.header:
@@ -159,7 +177,7 @@ class _Table:
 def _number(cell: str, column: str, line: int) -> float:
     """A cell as a number, NaN where it is empty."""
     try:
-        value = float(cell) if cell else math.nan
+        value = math.nan if cell.upper() in ABSENT else float(cell)
     except ValueError:
         raise ValueError(
             f"line {line}: the cell of {column!r} must be a number, or empty (missing), got {cell!r}"
@@ -171,11 +189,29 @@ def _number(cell: str, column: str, line: int) -> float:
     return value
 
 
+def _date(cell: str) -> float | None:
+    """A date in ISO 8601 as seconds since 1970, or ``None``. (A bare number such as 20240131 is a number.)"""
+    if cell.replace(".", "", 1).lstrip("+-").isdigit():
+        return None
+    try:
+        found = datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def date_of(seconds: float) -> str:
+    """Seconds since 1970 as a date in ISO 8601: a day where it is midnight."""
+    found = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return found.date().isoformat() if found.time() == found.min.time() else found.isoformat()
+
+
 def write_csv(path: Path, sequences: Sequence[np.ndarray], ids: Sequence[str], names: Sequence[str],
-              times: Sequence[Any] | None = None, *, whole: bool = False) -> None:
+              times: Sequence[Any] | None = None, *, whole: bool = False, dates: bool = False) -> None:
     """Writes sequences ``(T_i, x_dim)`` in long form, whole or not at all; the shortest digits that give each number.
 
     :param times: of the frames of each sequence; None: 0, 1, ...
+    :param dates: times are seconds since 1970, written as dates.
     :param whole: the values are whole numbers (-1 among them is a missing category).
     """
     text = io.StringIO()
@@ -183,8 +219,8 @@ def write_csv(path: Path, sequences: Sequence[np.ndarray], ids: Sequence[str], n
     rows.writerow(["sequence", "time", *names])
     for i, (name, frames) in enumerate(zip(ids, sequences, strict=True)):
         for step, frame in enumerate(frames):
-            rows.writerow([name, step if times is None else _shortest(times[i][step]),
-                           *(_cell(value, whole) for value in frame)])
+            time = step if times is None else date_of(times[i][step]) if dates else _shortest(times[i][step])
+            rows.writerow([name, time, *(_cell(value, whole) for value in frame)])
     with atomic(path) as file:
         file.write(text.getvalue().encode())
 

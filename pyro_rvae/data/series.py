@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -16,11 +17,12 @@ from .local import check_copy, local_copy
 from .splits import Splits
 from .standard import Origin
 
-__all__ = ["etth1", "windows"]
+__all__ = ["etth1", "split_in_time", "windows"]
 
 ROWS = {"train": 8640, "valid": 2880, "test": 2880}  # 12, 4 and 4 months of 30 days
 CALENDAR = {"hour": 24.0, "week": 168.0, "year": 8766.0}  # hours
 BEGIN = datetime(2016, 7, 1)
+LEAST = 30  # frames of a series that is split in time
 ETTH1 = Origin("timeseries/ETTh1.csv.gz", (), "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066")
 MADE = ("It is ETT-small/ETTh1.csv of the repository zhouhaoyi/ETDataset (CC BY-ND 4.0), unmodified, packed with gzip.")
 
@@ -43,9 +45,28 @@ def windows(data: SequenceDataset, length: int, stride: int | None = None) -> Se
     begin = [np.union1d(np.arange(0, end + 1, stride or length), [end]) for end in last]
     numbers = np.repeat(np.arange(len(data)), [len(each) for each in begin])
     first, sizes = np.concatenate(begin), data.lengths.numpy()[numbers].clip(max=length)
+    ids = None if data.ids is None else [f"{data.ids[n]}[{a}]" for n, a in zip(numbers, first, strict=True)]
+    return _pieces(data, numbers, first, sizes, ids)
+
+
+def split_in_time(data: SequenceDataset) -> Splits[SequenceDataset]:
+    """Of each series the first 80% of its frames to train on, the next 10% to validate, the last 10% to test.
+
+    :raises ValueError: if one has fewer than 30 frames.
+    """
+    lengths, every = data.lengths.numpy(), np.arange(len(data))
+    if lengths.min() < LEAST:
+        raise ValueError(f"{len(data)} sequences cannot be split into train, valid and test, and {lengths.min()} frames"
+                         f" are too few to split one in time: give at least three sequences, or {LEAST} frames")
+    ends = [0 * lengths, (0.8 * lengths).astype(int), (0.9 * lengths).astype(int), lengths]
+    return Splits(*(_pieces(data, every, a, b - a, data.ids) for a, b in zip(ends, ends[1:], strict=False))).linked()
+
+
+def _pieces(data: SequenceDataset, numbers: np.ndarray, first: np.ndarray, sizes: np.ndarray,
+            ids: Sequence[str] | None) -> SequenceDataset:
+    """Of the series ``numbers[i]``, ``sizes[i]`` frames from ``first[i]`` on."""
     starts = data.starts.numpy()[numbers] + first
     rows = torch.from_numpy(np.concatenate([np.arange(a, a + n) for a, n in zip(starts, sizes, strict=True)]))
-    ids = None if data.ids is None else [f"{data.ids[n]}[{a}]" for n, a in zip(numbers, first, strict=True)]
     made = SequenceDataset(
         data.values[rows], sizes, labels=take(data.labels, torch.from_numpy(numbers)),
         controls=take(data.controls, rows), names=data.names, ids=ids, kind=data.kind, classes=data.classes,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyro_rvae.data import load
-from pyro_rvae.data.longform import read_csv
+from pyro_rvae.data.longform import date_of, read_csv
 
 
 def write(folder, text: str):
@@ -52,14 +52,14 @@ def test_integers_need_a_kind(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must have columns 'sequence' and 'time'"),
-        ("sequence;time;x\na;0;1\n", "sequence and time missing"),
+        ("", "must have columns 'sequence' .unless all rows are one., 'time'"),
+        ("sequence;time;x\na;0;1\n", "time missing .is it separated by ';'"),
         ("sequence,x\na,0\n", "time missing"),
         ("sequence,time\na,0\n", "no column for a feature"),
         ("sequence,time,x,x\na,0,1,1\n", "column 'x' stands twice"),
         ("sequence,time,x\n", "the data set is empty"),
         ("sequence,time,x\na,0,1.5\na,1\n", "line 3 must have 3 cells"),
-        ("sequence,time,x\na,0,1.5\na,1,n/a\n", "line 3: the cell of 'x' must be a number, .* got 'n/a'"),
+        ("sequence,time,x\na,0,1.5\na,1,one\n", "line 3: the cell of 'x' must be a number, .* got 'one'"),
         ("sequence,time,x\na,0,1.5\na,1,inf\n", "line 3: the cell of 'x' must be finite"),
         ("sequence,time,x\na,0,1.5\na,monday,1\n", "line 3: the cell of 'time' must be a number"),
         ("sequence,time,x\na,,1.5\n", "line 2: the cell of 'time' is empty"),
@@ -99,3 +99,35 @@ def test_known_inputs(tmp_path: Path) -> None:
     path.write_text("sequence,time,load,control:hour\na,0,5.5,\n")
     with pytest.raises(ValueError, match="line 2: the cell of 'control:hour' is empty"):
         read_csv(path)
+
+
+def test_dates_absent_cells_and_one_series(tmp_path: Path) -> None:
+    path = tmp_path / "load.csv"
+    path.write_text("time,load,wind\n2024-01-01T00:00:00,1.5,NA\n2024-01-01 01:00,nan,2.5\n2024-01-02,3,null\n")
+    arrays = read_csv(path)
+    assert arrays["ids"].tolist() == ["load"] and bool(arrays["dates"])
+    assert np.diff(arrays["times"]).tolist() == [3600.0, 23 * 3600.0]
+    assert np.isnan(arrays["values"]).tolist() == [[False, True], [True, False], [False, True]]
+    assert [date_of(t) for t in arrays["times"]] == ["2024-01-01", "2024-01-01T01:00:00", "2024-01-02"]
+    for text, what in (("time,load\n2024-01-01,1\n7,2\n", "line 3: time is a date in the lines before, and '7'"),
+                       ("time,load\n7,1\n2024-01-01,2\n", "line 3: the cell of 'time' must be a number"),
+                       ("time,load\n2024-01-02,1\n2024-01-01,2\n", "time must rise"),
+                       ("time;load\n7;1\n", "separated by ';'")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=what):
+            read_csv(path)
+
+
+def test_one_long_series_is_split_in_time_and_its_dates_are_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "load.csv"
+    rows = [f"2024-01-{1 + h // 24:02d}T{h % 24:02d}:00,{h + 0.5}" for h in range(100)]
+    path.write_text("\n".join(["time,load", *rows]) + "\n")
+    splits = load(path)
+    assert [int(side.lengths.sum()) for side in splits] == [80, 10, 10]
+    assert splits.test.values[0].item() == 90.5 and splits.test.form.dates and splits.train.ids == ("load",)
+    splits.test.form.write(tmp_path / "again.csv", splits.test, times=[splits.test.times.tolist()])
+    again = (tmp_path / "again.csv").read_text().splitlines()
+    assert again[:2] == ["sequence,time,load", "load,2024-01-04T18:00:00,90.5"]
+    path.write_text("\n".join(["time,load", *rows[:9]]) + "\n")
+    with pytest.raises(ValueError, match="9 frames are too few"):
+        load(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .base import Form
-from .dna import DNA
+from .dna import DNA, Protein
 from .images import Images
 from .pianoroll import PianoRoll
 from .sound import Spectrum, Waveform
@@ -16,7 +16,7 @@ from .text import Text
 
 __all__ = ["FORMS", "form_from", "form_of"]
 
-FORMS: tuple[type[Form], ...] = (DNA, Images, PianoRoll, Spectrum, Strokes, Table, Text, Waveform)
+FORMS: tuple[type[Form], ...] = (DNA, Images, PianoRoll, Protein, Spectrum, Strokes, Table, Text, Waveform)
 PIANO = 88
 
 

@@ -32,30 +32,31 @@ class Table(Form):
         names: of the features; ``None``: any.
         kind, classes: what the values are.
         static: independent rows without time (``.npz`` only), not sequences.
+        dates: times are seconds since 1970, written as dates (ISO 8601).
     """
 
     endings = (".csv", ".npz")
     writes = (".csv", ".npz")
 
     def __init__(self, names: Sequence[str] | None = None, kind: Kind = "real", classes: int | None = None,
-                 static: bool = False) -> None:
+                 static: bool = False, dates: bool = False) -> None:
         if kind not in ("binary", "real", "counts", "categories"):
             raise ValueError(f"Table: kind must be binary, real, counts or categories, got {kind!r}")
         if (classes is None) == (kind == "categories"):
             raise ValueError(f"Table: classes go with kind='categories', and only with it; got classes={classes!r} "
                              f"with kind={kind!r}")
         self.names = None if names is None else tuple(str(name) for name in names)
-        self.kind, self.classes, self.static = kind, classes, bool(static)
+        self.kind, self.classes, self.static, self.dates = kind, classes, bool(static), bool(dates)
         self.x_dim = None if self.names is None or static else len(self.names)
 
     @classmethod
-    def of(cls, data: SequenceDataset | StaticDataset) -> Table:
+    def of(cls, data: SequenceDataset | StaticDataset, *, dates: bool = False) -> Table:
         """The table that holds such data."""
-        return cls(data.names, data.kind, data.classes, not hasattr(data, "lengths"))
+        return cls(data.names, data.kind, data.classes, not hasattr(data, "lengths"), dates)
 
     def settings(self) -> dict[str, Any]:
         given = {"names": None if self.names is None else list(self.names), "kind": self.kind, "classes": self.classes,
-                 "static": self.static}
+                 "static": self.static, "dates": self.dates}
         return {name: value for name, value in given.items() if value not in (None, False)}
 
     def read(self, path: str | Path) -> SequenceDataset | StaticDataset:
@@ -64,6 +65,8 @@ class Table(Form):
         if self.names is not None and "names" in arrays:
             _put_in_order(arrays, self.names, path.name)
         data: SequenceDataset | StaticDataset = self.adopt(whole(arrays), path.name)
+        if ("dates" in arrays) != self.dates:  # as this file has its times, so it is written again
+            data.form = Table(self.names, self.kind, self.classes, self.static, "dates" in arrays)
         return data
 
     def _write(self, path: Path, sequences: list[Tensor], ids: Sequence[str], *args: Any,
@@ -74,7 +77,8 @@ class Table(Form):
             raise ValueError("Table.write: times must hold a number for each frame of each sequence")
         if path.suffix.lower() == ".csv":
             names = self.names or [f"x{i}" for i, _ in enumerate(sequences[0].T, 1)]
-            write_csv(path, [x.numpy() for x in sequences], ids, names, times, whole=self.kind != "real")
+            write_csv(path, [x.numpy() for x in sequences], ids, names, times, whole=self.kind != "real",
+                      dates=self.dates)
             return
         values = np.stack([x.numpy() for x in sequences]) if self.static else \
             np.concatenate([x.numpy() for x in sequences])

@@ -18,6 +18,7 @@ from pyro_rvae.data import (
     Form,
     Images,
     PianoRoll,
+    Protein,
     SequenceDataset,
     Spectrum,
     StaticDataset,
@@ -35,7 +36,8 @@ from pyro_rvae.data.forms import FORMS
 
 VOCABULARY = Vocabulary.from_texts(["anna", "ü\n:"])
 ALL: list[Form] = [
-    DNA(), Images(3, 4), Images(3, 4, rows=False, binary=False), PianoRoll(60, 12, 0.5), Spectrum(bands=None),
+    DNA(), Images(3, 4), Images(3, 4, rows=False, binary=False), PianoRoll(60, 12, 0.5), Protein(),
+    Spectrum(bands=None),
     Spectrum(bands=20, floor=1e-4), Strokes(up=True), Table(), Table(["a", "b"], "categories", 3), Text(VOCABULARY),
     Table(kind="binary", static=True), Text(VOCABULARY, length=7), Waveform(4000, 10),
 ]
