@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -11,18 +12,34 @@ from torch import Tensor
 
 from .handlers import enumerating, is_explicit, trust
 
-__all__ = ["check_arguments", "check_count", "check_known", "sites_to_sum"]
+__all__ = ["check_arguments", "check_count", "check_known", "check_seed", "sites_to_sum"]
 
 
 def check_count(name: str, value: Any, least: int = 1, *, hint: str = "") -> None:
-    """Refuse what is no integer of at least ``least``; ``hint`` says what else the argument may be."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """Refuse what is no integer of at least ``least`` (NumPy's too); ``hint`` says what else the argument may be."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}{hint}, got {value!r}.")
+
+
+def check_seed(caller: str, seed: Any) -> int:
+    """The seed as Python's integer, from 0 to 2**63 - 1; all else is refused, in the name of ``caller``.
+
+    Raises:
+        TypeError: it is no integer (of Python or NumPy), such as None or 1.5.
+        ValueError: it is below 0, or too large for a random generator.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"{caller}: seed must be an integer of at least 0, got {seed!r}: another seed gives other "
+                        "draws, the same one the same.")
+    number = int(seed)
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{caller}: seed must be from 0 to 2**63 - 1, got {seed}.")
+    return number
 
 
 def check_weight(name: str, value: Any, *, zero: bool = True, hint: str = "") -> None:
     """Refuse what is no finite number of at least 0 (above 0, with ``zero=False``)."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, got {value!r}{hint}.")
 

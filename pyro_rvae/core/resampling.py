@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -67,15 +68,19 @@ def evened(log_weights: Tensor, due: Tensor) -> Tensor:
 def reweighed(before: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """Normalised log-weights ``(K, B)``, and the log of their sum ``(B,)``.
 
-    Where all particles have died, ``before``, the weights before this step, stay.
+    Where all particles have died, ``before``, the weights before this step, stay. The largest is taken off first: where
+    log-densities are as large as 1e6 their sum rounds to a multiple of 0.1 in float32, and weights from which that was
+    taken would not sum to one.
 
     Arguments:
         before: ``(K, B)``, normalised.
         total: ``before`` and the factors of this step, ``(K, B)``.
     """
-    increment = total.logsumexp(0)
-    dead = increment.isneginf()
-    return torch.where(dead, before, total - torch.where(dead, 0.0, increment)), increment
+    top = total.detach().amax(0)
+    dead = top.isneginf()
+    apart = total - torch.where(dead, 0.0, top)
+    size = apart.logsumexp(0)
+    return torch.where(dead, before, apart - torch.where(dead, 0.0, size)), top + size
 
 
 def drawn_indices(log_weights: Tensor, uniform: Tensor) -> Tensor:
@@ -88,7 +93,7 @@ def check_scheme(owner: str, resampling: Any, threshold: Any, gradient: bool) ->
     if isinstance(resampling, str) or not callable(resampling):
         raise TypeError(f"{owner}: resampling must be rv.infer.systematic, rv.infer.multinomial or a function of "
                         f"(log_weights, uniform), got {resampling!r}.")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not threshold >= 0:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not float(threshold) >= 0:
         raise ValueError(f"{owner}: threshold must be a number of at least 0 (a share of the particles), got "
                          f"{threshold!r}.")
     if gradient and resampling is not multinomial:

@@ -73,13 +73,19 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------ a frame
     def advance(self, series: list[int], x: Tensor, controls: Tensor | None = None) -> Seen:
-        """Take in the next frame ``x (B, x_dim)`` of each of ``series``. If it fails nothing has changed."""
+        """Take in the next frame ``x (B, x_dim)`` of each of ``series``. If it fails nothing has changed.
+
+        Raises:
+            ValueError: a frame after which a state or a density would not be finite (a density of 0 may be).
+        """
         found: list[tuple[list[int], Seen, State]] = []
         with self._running(2 * self.count + 1):
             for where, mine in self._groups(series):
                 rows = torch.tensor([series[i] for i in where], device=x.device)
                 known = self._known(rows, None if controls is None else controls[mine].unsqueeze(1))
-                found.append((where, *self._read(rows, x[mine].unsqueeze(1), known)))
+                seen, new = self._read(rows, x[mine].unsqueeze(1), known)
+                self._check_finite(rows, x[mine], seen, new)
+                found.append((where, seen, new))
         for where, seen, new in found:
             self._keep([series[i] for i in where], seen, new)
         self.count += 1
@@ -133,6 +139,25 @@ class Engine:
         drawn = {name: value.expand(*shape, -1) for name, value in moment.drawn.items()}
         seen = Seen(increment, log_weights, effective_size(log_weights), drawn, expected)
         return seen, self.layout.spread(flatten(moment.new)[0], *shape)
+
+    def _check_finite(self, rows: Tensor, x: Tensor, seen: Seen, new: State) -> None:
+        """Refuse a frame from which a series would not recover; what is missing in it is NaN by right."""
+        tensors = {id(v): v for name, v in new.items() if name != "/before/x" and v.is_floating_point()}
+        sound = [v.isfinite().all() for v in tensors.values()] + [(seen.increments < torch.inf).all()]
+        if bool(torch.stack(sound).all()):
+            return
+        bad = ~(seen.increments < torch.inf)  # NaN too
+        for name, value in new.items():
+            if name == "/before/x" or not value.is_floating_point():
+                continue
+            lost, axes = ~value.isfinite(), self.layout.axes[name]
+            bad = bad | (lost.transpose(0, axes - 1).reshape(len(rows), -1).any(1) if axes else lost.any())
+        place = int(bad.nonzero()[0])
+        largest = x[place][x[place].nan_to_num(0.0).abs().argmax()].item()
+        raise ValueError(f"update: the frame of series {int(rows[place])} can't be taken in: after it the state of "
+                         f"{type(self.model).__name__} would not be finite. Its largest element is {largest:.4g} in "
+                         "the model's units: leave out what can't be right (NaN is missing), or clip it; if it is an "
+                         "ordinary frame, look for NaN in the model's parameters.")
 
     def _expected(self, shape: tuple[int, int], tree: Any, age: int, before: Tensor,
                   known: dict[str, Any]) -> Tensor | None:

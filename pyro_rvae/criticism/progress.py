@@ -35,6 +35,7 @@ def progress(label: str, *, shown: bool = True, delay: float = 1.0) -> Iterator[
         _bar.reset(token)
         if bar.format_dict["elapsed"] >= delay:
             bar.refresh()  # tqdm looks at the clock only now and then
+            bar.last_print_t = bar.start_t + delay  # it stands there: close() takes it away
         bar.close()
 
 

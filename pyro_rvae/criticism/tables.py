@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["FLOORS", "beside", "bounds_table", "count", "included", "table"]
+import numpy as np
+
+__all__ = ["FLOORS", "beside", "bounds_table", "count", "included", "plain", "table"]
 
 FLOORS = {"independent": "independent", "markov": "Markov"}
 
@@ -32,7 +34,18 @@ def beside(floor: float, cost: float) -> str:
 
 def count(number: int, what: str = "particle", shown: str = "") -> str:
     """``"1 particle"``, ``"2000 particles"``; ``shown``: the number as it is to be written."""
-    return f"{shown or number} {what}" + "s" * (number != 1)
+    return f"{shown or number} {what}" + "s" * bool(number != 1)
+
+
+def plain(value: Any) -> Any:
+    """As strict JSON takes it: arrays and tuples as lists, NumPy's numbers as Python's, None for what is not finite."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def included(observed: Iterable[str], data: Any) -> str:

@@ -114,7 +114,8 @@ def check_times(times: Any, lengths: Tensor) -> Tensor | None:
     """Times ``(sum T,)`` of the frames, in double precision: finite, and rising within each sequence."""
     if times is None:
         return None
-    result = as_tensor(times, "times")
+    # a date in seconds has more digits than single precision holds
+    result = as_tensor(times if isinstance(times, Tensor) else torch.from_numpy(_doubles(times)), "times")
     rows = int(lengths.sum())
     if result.shape != (rows,):
         raise ValueError(f"times must hold one number for each frame, ({rows},), got shape {tuple(result.shape)}")
@@ -127,6 +128,13 @@ def check_times(times: Any, lengths: Tensor) -> Tensor | None:
         raise ValueError(f"times must rise within a sequence, but in row {row} {float(result[row]):g} follows "
                          f"{float(result[row - 1]):g}: sort the frames, and keep one for each time")
     return result
+
+
+def _doubles(times: Any) -> np.ndarray:
+    try:
+        return np.array(times, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"times must be numbers, one for each frame, got {type(times).__name__} ({error})") from error
 
 
 def _finite(known: Tensor, what: str) -> Tensor:

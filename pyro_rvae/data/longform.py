@@ -207,20 +207,26 @@ def date_of(seconds: float) -> str:
 
 
 def write_csv(path: Path, sequences: Sequence[np.ndarray], ids: Sequence[str], names: Sequence[str],
-              times: Sequence[Any] | None = None, *, whole: bool = False, dates: bool = False) -> None:
+              times: Sequence[Any] | None = None, *, whole: bool = False, dates: bool = False,
+              labels: Sequence[Any] | None = None, controls: Sequence[Any] | None = None) -> None:
     """Writes sequences ``(T_i, x_dim)`` in long form, whole or not at all; the shortest digits that give each number.
 
     :param times: of the frames of each sequence; None: 0, 1, ...
     :param dates: times are seconds since 1970, written as dates.
     :param whole: the values are whole numbers (-1 among them is a missing category).
+    :param labels: of the sequences, one number each; controls: ``(T_i, control_dim)`` each.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["sequence", "time", *names])
+    inputs = 0 if controls is None else np.shape(controls[0])[-1]
+    rows.writerow(["sequence", "time", *["label"] * (labels is not None),
+                   *(f"{CONTROL}{c + 1}" for c in range(inputs)), *names])
     for i, (name, frames) in enumerate(zip(ids, sequences, strict=True)):
         for step, frame in enumerate(frames):
             time = step if times is None else date_of(times[i][step]) if dates else _shortest(times[i][step])
-            rows.writerow([name, time, *(_cell(value, whole) for value in frame)])
+            known = [] if labels is None else [_shortest(np.asarray(labels[i]).ravel()[0])]
+            known += [] if controls is None else [_shortest(value) for value in np.asarray(controls[i][step])]
+            rows.writerow([name, time, *known, *(_cell(value, whole) for value in frame)])
     with atomic(path) as file:
         file.write(text.getvalue().encode())
 

@@ -186,7 +186,7 @@ def follow(model: SequenceVAE, base: SequenceVAE) -> None:
             "shared_posterior": getattr(base, "shared_posterior", base.shared)}
     same |= {"x_dim": base.x_dim} if hasattr(base, "x_dim") else {}
     vars(model).update(same)  # past torch, which would list the parts' parameters twice
-    model.num_sequences = base.num_sequences
+    model.num_sequences, model.data_card = base.num_sequences, base.data_card
     model.transform, base.transform = base.transform, None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from .ahead import roll
 from .style import DATA, GREY, INK, MODEL, Array, Panels, headline, needs, new_figure, tidy, whole_numbers
 
 __all__ = ["forecast_plot"]
@@ -23,7 +25,9 @@ def forecast_plot(found: Any, truth: Any = None, *, sequence: int = 0, features:
                   title: str | None = None) -> Panels:
     """The end of the past, the median and central bands of the draws, a few of these, and what came.
 
-    A panel for each feature, one under the other; of categories, the probability of each class at each step. Along the
+    A panel for each feature, one under the other; of categories, the probability of each class at each step. Piano
+    rolls (more than eight features of zeros and ones) are a roll of the past that goes on with the probability of each
+    key, and a second one that goes on with the first draw, unless ``features`` are named. Along the
     bottom are the times of the data set, where it has any and they go on at one step; else steps from the last frame
     that was seen.
 
@@ -50,6 +54,8 @@ def forecast_plot(found: Any, truth: Any = None, *, sequence: int = 0, features:
     chosen, came = _features(found, features), _truth(truth, sequence, horizon, width)
     before = found.past[sequence][-(past or max(10, 2 * horizon)) :]
     times, label = _times(found, sequence, len(before))
+    if features is None and found.kind == "binary" and width > MOST:
+        return _rolls(found, sequence, before, came, times, label, title)
     figure = new_figure(1.3 + (2.6 if len(chosen) == 1 else 1.75) * len(chosen))
     axes = figure.subplots(len(chosen), 1, squeeze=False, sharex=True)[:, 0]
     for i, (panel, d) in enumerate(zip(axes, chosen, strict=True)):
@@ -67,6 +73,25 @@ def forecast_plot(found: Any, truth: Any = None, *, sequence: int = 0, features:
     if found.times is None:
         whole_numbers(axes[-1])
     headline(figure, _title(found, sequence, len(chosen)) if title is None else title)
+    return Panels(axes)
+
+
+def _rolls(found: Any, sequence: int, before: Array, came: Array, times: Array, label: str,
+           title: str | None) -> Panels:
+    """Of many zeros and ones: the probabilities and one draw, and what came."""
+    known = len(came) > 0
+    figure = new_figure(7.4 + 3.2 * known)
+    axes = figure.subplots(2 + known, 1, sharex=True, sharey=True)
+    roll(axes[0], found, sequence, before, times, None)
+    roll(axes[1], found, sequence, before, times, 0)
+    if known:
+        truth = np.full(found.draws.shape[2:], np.nan)
+        truth[: len(came)] = came
+        whole = replace(found, draws=np.stack([truth[None]] * found.draws.shape[1], 1))
+        roll(axes[2], whole, sequence, before, times, 0)
+        axes[2].set_title("What came", loc="left", fontsize=10.5, color=INK)
+    axes[-1].set_xlabel(label, color=GREY)
+    headline(figure, _title(found, sequence, found.draws.shape[3]) if title is None else title)
     return Panels(axes)
 
 
@@ -155,6 +180,8 @@ def _classes(axes: Any, found: Any, sequence: int, d: int, before: Array, came: 
 
 def _title(found: Any, sequence: int, shown: int) -> str:
     draws, number, horizon, width = found.draws.shape
-    which = f" after {found.ids[sequence]}" if found.ids else f" after sequence {sequence + 1}" if number > 1 else ""
+    place = f"{sequence + 1} of {number}"
+    which = f" after {found.ids[sequence]}" + f" ({place})" * (number > 1) if found.ids else \
+        f" after sequence {place}" if number > 1 else ""
     some = f", {shown} of {width} features" if shown < width else ""
     return f"{found.name}: {draws} draws of the next {horizon} frames{which}{some}"

@@ -13,7 +13,10 @@ from .style import DATA, GREY, INK, MODEL, PALE, PAPER, Array, Panels, headline,
 
 __all__ = ["drawn_as"]
 
-LETTERS = {"A": "#3a9188", "C": MODEL, "G": DATA, "T": "#b0483a", "N": PALE}
+TEAL, RED = "#3a9188", "#b0483a"
+LETTERS = {"A": TEAL, "C": MODEL, "G": DATA, "T": RED}
+# amino acids: basic, acid, polar; the others are not
+ACIDS = dict.fromkeys("KRH", TEAL) | dict.fromkeys("DE", RED) | dict.fromkeys("STCYNQ", DATA)
 LINES = 4  # of a text that are shown
 ACROSS = 64  # characters of a line of text
 WIDEST = 100  # letters of DNA that are shown
@@ -34,7 +37,7 @@ def drawn_as(data: Any, shown: list[Array], made: list[Array], name: str) -> Pan
     if isinstance(data.form, Text):
         return _texts(data.form, shown, made, title)
     if isinstance(data.form, DNA):
-        return _letters(shown, made, f"Data (above), and samples of {name} (below)")
+        return _letters(data.form, shown, made, f"Data (above), and samples of {name} (below)")
     return None
 
 
@@ -89,11 +92,12 @@ def _lines(text: str) -> list[str]:
     return [line.replace("$", r"\$") for line in shown]
 
 
-def _letters(shown: list[Array], made: list[Array], title: str) -> Panels:
+def _letters(form: DNA, shown: list[Array], made: list[Array], title: str) -> Panels:
     """A row of coloured letters for each sequence: data above, samples below."""
     from matplotlib.colors import ListedColormap
 
-    colours = ListedColormap([LETTERS[letter] for letter in "ACGTN"])
+    letters, known_colours = form.letters + form.ambiguous[0], LETTERS if form.classes == len(LETTERS) else ACIDS
+    colours = ListedColormap([*(known_colours.get(letter, MODEL) for letter in form.letters), PALE])
     longest = min(WIDEST, max(len(x) for x in [*shown, *made]))
     figure = new_figure(1.0 + 0.26 * (len(shown) + len(made)))
     axes = figure.subplots(2, 1, height_ratios=[len(shown), len(made)], squeeze=False).ravel()
@@ -101,10 +105,11 @@ def _letters(shown: list[Array], made: list[Array], title: str) -> Panels:
         codes = np.full((len(pieces), longest), np.nan)
         for row, piece in enumerate(pieces):
             known = piece[:longest, 0]
-            codes[row, : len(known)] = np.where(np.isnan(known), 4, known)
-        ax.imshow(np.ma.masked_invalid(codes), cmap=colours, vmin=0, vmax=4, aspect="auto", interpolation="nearest")
+            codes[row, : len(known)] = np.where(np.isnan(known), form.classes, known)
+        ax.imshow(np.ma.masked_invalid(codes), cmap=colours, vmin=0, vmax=form.classes, aspect="auto",
+                  interpolation="nearest")
         for row, column in np.argwhere(~np.isnan(codes)):
-            ax.text(column, row, "ACGTN"[int(codes[row, column])], color=PAPER, fontsize=min(9.0, 620 / longest),
+            ax.text(column, row, letters[int(codes[row, column])], color=PAPER, fontsize=min(9.0, 620 / longest),
                     ha="center", va="center", fontweight="bold")
         ax.hlines(np.arange(len(pieces) - 1) + 0.5, -0.5, longest - 0.5, color=PAPER, linewidth=2)
         ax.set_yticks([])

@@ -119,6 +119,8 @@ def _legend(figure: Any, level: float, rings: bool) -> None:
 
 def _finding(imputation: Any, sequence: int, x: Array, low: Array, high: Array, held: Array, level: float) -> str:
     who = f"sequence {sequence + 1}" if imputation.ids is None else f"sequence {imputation.ids[sequence]}"
+    several = len(imputation.lengths)
+    who += f" ({sequence + 1} of {several})" if several > 1 else ""
     made = f"{imputation.source.split(',')[0]} fills {int(np.isnan(x).sum()):,} of {x.size:,} elements of {who}"
     known = np.isfinite(held)
     if not known.any():

@@ -112,7 +112,8 @@ def score_histogram(groups: Mapping[str, Any], *, threshold: float | None = None
 def _chosen(scores: Any, sequences: Sequence[int] | None) -> list[int]:
     if scores.by_step is None:
         raise ValueError(f"score_plot needs scores by step, and method={scores.method!r} has none: use another method.")
-    chosen = [int(np.argmax(np.nanmax(scores.by_step, axis=1)))] if sequences is None else list(sequences)
+    tops = np.max(scores.by_step, axis=1, initial=-np.inf, where=~np.isnan(scores.by_step))  # missing frames have none
+    chosen = [int(np.argmax(tops))] if sequences is None else list(sequences)
     wrong = [n for n in chosen if isinstance(n, bool) or not isinstance(n, int | np.integer)
              or not 0 <= n < len(scores.lengths)]
     if wrong or not 0 < len(chosen) <= MOST:
@@ -169,8 +170,10 @@ def _edges(time: Array) -> Array:
 
 def _steps(panel: Any, scores: Any, n: int, threshold: float | None) -> None:
     time, steps = _time(scores, n), scores.by_step[n, : int(scores.lengths[n])]
-    edges, steps = _edges(time), np.where(np.isfinite(steps), steps, np.nanmax(np.where(np.isfinite(steps), steps, 0)))
-    base = min(0.0, float(steps.min()))
+    finite = steps[np.isfinite(steps)]
+    top, low = (float(finite.max()), float(finite.min())) if len(finite) else (0.0, 0.0)
+    edges, steps = _edges(time), np.where(np.isinf(steps), top, steps)  # NaN, a missing frame, leaves a gap
+    base = min(0.0, low)
     panel.stairs(steps, edges, baseline=base, fill=True, color=SOFT, alpha=0.55)
     panel.stairs(steps, edges, baseline=None, color=MODEL, linewidth=1.3)
     if threshold is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..core import SequenceVAE
 from ..core.checks import check_count
 from ..criticism.chunks import like_of
+from .inputs import label_codes
 
 __all__ = ["Known", "check_end", "drawn_lengths", "until"]
 
@@ -57,6 +59,7 @@ def _labels(model: Any, labels: Any, num: int) -> Tensor:
                          "leave them out (rv.tasks.predict_labels labels what was drawn), or train a model with "
                          "context=rv.Context.for_data(data).")
     given = _numbers("labels", labels, like_of(model))
+    given = label_codes(model, given, "generate")
     if not given.is_floating_point() and bool(getattr(getattr(model, "context", None), "label_dim", 0)):
         given = given.to(like_of(model).dtype)
     if not given.dim():
@@ -107,7 +110,7 @@ def drawn_lengths(model: Any, num: int, length: Any, known: Known, past: Tensor 
     if past is not None and int(past.max()) >= length:
         raise ValueError(f"generate: a prefix has {int(past.max())} frames, and length, which counts them, is "
                          f"{length}: ask for more.")
-    return torch.full((num,), length, device="cpu")
+    return torch.full((num,), int(length), device="cpu")
 
 
 def _from_training(model: Any, num: int, length: str, known: Known, past: Tensor | None) -> Tensor:
@@ -138,7 +141,7 @@ def check_end(model: Any, end: int) -> None:
     if classes is None or width != 1 or model.static:
         raise ValueError(f"generate: end is the code of an end symbol, so it goes with sequences of one channel of "
                          f"codes (text, x (B, T, 1)), and {type(model).__name__} draws other data; leave it out.")
-    if isinstance(end, bool) or not isinstance(end, int) or not 0 <= end < classes:
+    if isinstance(end, bool) or not isinstance(end, Integral) or not 0 <= end < classes:
         raise ValueError(f"generate: end must be a code of the model, 0 to {classes - 1}, got {end!r}.")
 
 

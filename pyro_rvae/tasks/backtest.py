@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..criticism.ahead import check_forecaster
 from ..criticism.chunks import lengths_of
 from ..criticism.replicates import observed_sequences
@@ -52,7 +52,8 @@ def backtest(model: Any, series: Any, horizon: int, *, stride: int | None = None
         model: a :class:`~pyro_rvae.SequenceVAE` with time and a guide that infers from any x; or any forecaster, a
             function that is called as ``partial(forecast, model)`` would be, ``(past, horizon, num, controls=, seed=)``
             with a data set of pasts, and returns a :class:`~pyro_rvae.tasks.Forecast` or draws ``(R, N, H, D)`` in raw
-            units.
+            units. Where the series have ids, those of the pasts are ``"id[:t]"``: t frames came before the first that
+            is asked for.
         series: a data set that the model was not trained on, or arrays, as for :func:`forecast`. Categories have no
             naive forecast: score those with :func:`~pyro_rvae.criticism.predictive_scores`.
         horizon: H, frames to forecast from each origin.
@@ -80,6 +81,7 @@ def backtest(model: Any, series: Any, horizon: int, *, stride: int | None = None
     for name, value in (counts | ({} if windows is None else {"windows": windows})).items():
         check_count(name, value)
     check_count("num", num, 2)
+    horizon, seed = int(horizon), check_seed("backtest", seed)
     chosen, reference = check_levels(levels), getattr(series, "reference", None) if train is None else train
     data, name = _checked(model, series, batch_size=batch_size, max_bytes=max_bytes)
     if data.kind == "categories":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..criticism.scores import check_levels
 from ..criticism.scoring import ElementScores, clustered
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
 from .naive import GaussianForecast
 
 __all__ = ["Backtest", "ForecastErrors", "Skill"]
@@ -197,7 +197,7 @@ class Backtest:
                  "standardised": self.units is not None, "features": list(self.features),
                  "without_mase": list(self.without_mase), "skill": skills,
                  "methods": {method: self._figures(method) for method in self.methods}}
-        return _plain(found)  # type: ignore[no-any-return]
+        return plain(found)  # type: ignore[no-any-return]
 
     def _figures(self, method: str) -> dict[str, Any]:
         asked = {metric: (metric, 0.8) for metric in ("crps", "mase", "rmse")} \
@@ -225,14 +225,21 @@ class Backtest:
     def _cells(self, method: str) -> tuple[str, ...]:
         (crps, crps_error), (mase, mase_error), (rmse, _) = (self.figure(m, method) for m in ("crps", "mase", "rmse"))
         inside = (f"{self.figure('coverage', method, level=float(level))[0]:.3f}" for level in self.levels)
-        return (f"{crps:.4f}" + _error(crps_error, 4), f"{mase:.3f}" + _error(mase_error, 3), f"{rmse:.4f}", *inside)
+        scaled = f"{mase:.3f}" + _error(mase_error, 3) if math.isfinite(mase) else "-"
+        return (f"{crps:.4f}" + _error(crps_error, 4), scaled, f"{rmse:.4f}", *inside)
 
-    def _words(self) -> str:
-        skill, mase = self.skill(), f"\n  MASE: seasons of {count(self.seasonality, 'frame')}, in sample: "
+    def _beside(self, skill: Skill) -> str:
+        """The model beside the best naive forecast; a share of nothing can't be had."""
+        if not math.isfinite(skill.value):
+            beside = "and no more is the model." if self.figure("crps")[0] == 0 else "so there is no skill beside it."
+            return f"The best naive forecast ({skill.against}) is never wrong here, {beside}"
         error = f"{_error(100 * skill.error, 1)}%" if math.isfinite(skill.error) else ""
         side = "below" if skill.value >= 0 else "above"
-        found = (f"  CRPS is {100 * abs(skill.value):.1f}%{error} {side} that of the best naive forecast "
-                 f"({skill.against}).{mase}{self.in_sample_of}.")
+        return f"CRPS is {100 * abs(skill.value):.1f}%{error} {side} that of the best naive forecast ({skill.against})."
+
+    def _words(self) -> str:
+        found = (f"  {self._beside(self.skill())}\n  MASE: seasons of {count(self.seasonality, 'frame')}, in sample: "
+                 f"{self.in_sample_of}.")
         if self.without_mase:
             more = ", ..." * (len(self.without_mase) > 5)
             found += f" Without one where they never change in sample: {', '.join(self.without_mase[:5])}{more}."
@@ -242,12 +249,3 @@ class Backtest:
 def _error(error: float, digits: int) -> str:
     """A standard error, where there is one (a single window has none)."""
     return f" +- {error:.{digits}f}" if math.isfinite(error) else ""
-
-
-def _plain(value: Any) -> Any:
-    """None for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked, seed_generators
 from ..core.handlers import vectorised
 from ..core.noise import mean_path
@@ -83,6 +83,7 @@ def reconstruct(model: Any, data: Any, *, num: int = 1, mean: bool = False, teac
 
     >>> again = reconstruct(model, data.test, mean=True)  # doctest: +SKIP
     """
+    seed = check_seed("reconstruct", seed)
     data = as_data(model, data, "reconstruct", labels=labels, controls=controls)
     for name, value in {"num": num, "batch_size": batch_size, "max_bytes": max_bytes}.items():
         check_count(f"reconstruct: {name}", value)

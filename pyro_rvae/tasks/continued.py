@@ -14,6 +14,7 @@ from ..core.tempering import Temperature
 from ..criticism.ahead import Array, Plan, ahead, check_forecaster
 from ..data import SequenceDataset
 from ..data.transforms import raw_units
+from .arrays import sequences_of
 from .asked import Known
 from .inputs import as_data
 
@@ -45,11 +46,9 @@ class Beginnings:
         if model.static:
             raise ValueError(f"generate: {type(model).__name__} is static, its items have no beginning: leave prefix "
                              "out.")
-        if isinstance(prefix, Tensor | np.ndarray) and prefix.ndim == 1 and getattr(model, "x_dim", None) == 1:
-            prefix = prefix.reshape(-1, 1)  # text
         data = as_data(model, prefix, "generate")
         check_forecaster(model, data, "generate")
-        raw = _as_given(prefix, data)
+        raw = _as_given(model, prefix, data)
         if len(data) not in (1, num):
             raise ValueError(f"generate: prefix must be one sequence, or one for each of {num}, got {len(data)}.")
         if len(data) < num:
@@ -57,11 +56,11 @@ class Beginnings:
         return cls(raw, *_told(model, data, known))
 
 
-def _as_given(prefix: Any, data: Any) -> list[Tensor]:
+def _as_given(model: Any, prefix: Any, data: Any) -> list[Tensor]:
     """The sequences in raw units, with no rounding by the way to the model's and back."""
     if hasattr(prefix, "padded"):
         return list(torch.split(raw_units(prefix, prefix.values).cpu(), prefix.lengths.tolist()))
-    rows = [prefix] if isinstance(prefix, Tensor | np.ndarray) and prefix.ndim == 2 else list(prefix)
+    rows = sequences_of(model, prefix, "generate")
     given = (row.detach().cpu() if isinstance(row, Tensor) else torch.as_tensor(np.asarray(row)) for row in rows)
     return [row.to(data.values.dtype) for row in given]
 

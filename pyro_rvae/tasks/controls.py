@@ -22,6 +22,7 @@ def future_controls(model: Any, data: Any, horizon: int, controls: Any, caller: 
         caller: for the messages.
 
     Raises:
+        TypeError: they are no numbers.
         ValueError: they are lacking, in the past or in what is to come; nothing reads them; another shape; not finite.
     """
     reads = getattr(getattr(model, "context", None), "control_dim", 0)
@@ -42,15 +43,26 @@ def future_controls(model: Any, data: Any, horizon: int, controls: Any, caller: 
 
 
 def _stacked(controls: Any, wanted: tuple[int, int, int], caller: str) -> Tensor:
-    parts = [np.asarray(part) for part in controls] if isinstance(controls, Sequence) else None
+    if isinstance(controls, str) or not isinstance(controls, Sequence | Tensor | np.ndarray) and not np.ndim(controls):
+        raise TypeError(f"{caller}: controls must be numbers, an array (N, horizon, control_dim) = {wanted}, got "
+                        f"{controls!r}.")
+    parts = [_numbers(part, caller) for part in controls] if isinstance(controls, Sequence) else None
     shapes = sorted({part.shape for part in parts or ()})
     if len(shapes) > 1:
         raise ValueError(f"{caller}: controls must be (horizon, control_dim) = {wanted[1:]} for each of {wanted[0]} "
                          f"sequences, got shapes {shapes}.")
-    found = torch.as_tensor(np.stack(parts) if parts else controls)
+    found = torch.as_tensor(np.stack(parts) if parts else controls if isinstance(controls, Tensor)
+                            else _numbers(controls, caller))
     if tuple(found.shape) == wanted[1:]:
         found = found.expand(wanted)
     if tuple(found.shape) != wanted:
         raise ValueError(f"{caller}: controls must be (N, horizon, control_dim) = {wanted}, one row for each frame to "
                          f"come, got {tuple(found.shape)}.")
+    return found
+
+
+def _numbers(part: Any, caller: str) -> np.ndarray[Any, Any]:
+    found = np.asarray(part)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{caller}: controls must be numbers, got {type(part).__name__} of {found.dtype}.")
     return found

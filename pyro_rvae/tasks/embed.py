@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..criticism.chunks import lengths_of
 from ..criticism.means import Latent, posterior_latents
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
 from .inputs import as_data
 
 __all__ = ["Embedding", "column_names", "embed"]
@@ -69,10 +69,10 @@ class Embedding:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        values = [own.tolist() for own in self.values] if self.by == "step" else self.values.tolist()
-        return {"model": self.model, "by": self.by, "num_draws": self.num_draws, "num_particles": self.num_particles,
-                "names": list(self.names), "ids": None if self.ids is None else list(self.ids),
-                "lengths": self.lengths.tolist(), "values": values}
+        found = {"model": self.model, "by": self.by, "num_draws": self.num_draws, "num_particles": self.num_particles,
+                 "names": list(self.names), "ids": None if self.ids is None else list(self.ids),
+                 "lengths": self.lengths, "values": self.values}
+        return plain(found)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         flat = np.concatenate([np.asarray(own).reshape(-1, self.width) for own in self.values])
@@ -140,6 +140,7 @@ def embed(
     for name, number in {"num_particles": num_particles, "batch_size": batch_size, "max_bytes": max_bytes,
                          "num_draws": 1 if num_draws is None else num_draws}.items():
         check_count(f"embed: {name}", number)
+    seed = check_seed("embed", seed)
     data = as_data(model, data, "embed", labels=labels, controls=controls)
     found = posterior_latents(model, data, site, num_particles=num_draws or num_particles, batch_size=batch_size,
                               draws=num_draws is not None, seed=seed, max_bytes=max_bytes)

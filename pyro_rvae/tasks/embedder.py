@@ -13,12 +13,12 @@ from torch import nn
 from ..core import SequenceVAE
 from ..core.contexts import seeded
 from ..criticism import Pair, evaluate
-from ..data import Affine, SequenceDataset, StaticDataset
+from ..data import Affine
 from ..infer import fit
-from ..models import VAE, VRAE
+from .arrays import are_frames
 from .embed import column_names, embed
 from .inputs import as_data
-from .vectors import as_sequences, frames_of, from_latents, latent_widths, whole
+from .vectors import as_sequences, built, frames_of, from_latents, latent_widths, made_of
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
@@ -39,10 +39,13 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     So a classifier of sequences is ``make_pipeline(Embedder(), StandardScaler(), LogisticRegression())``, and
     regression, clustering and a search over ``z_dim`` are as short. X is
 
-    - sequences: a list of arrays ``(T_i, x_dim)`` or ``(T_i,)``, an array ``(N, T, x_dim)``, or a data set of this
-      library;
+    - sequences: a list of arrays ``(T_i, x_dim)`` or ``(T_i,)`` or of DataFrames (whose columns are known by their
+      names), an array ``(N, T, x_dim)``, or a data set of this library;
     - rows ``(N, D)`` (an array, a list of lists, a DataFrame): D features of an item, for a static model; for a model
       of sequences a series of D steps of one feature each.
+
+    Arrays ``(T_i,)`` in a list are series to a model of sequences, whatever their lengths. To the default (no model
+    given, nothing fitted) they are rows if all have one length. Once fitted, a model reads X as it was fitted.
 
     NaN is a missing element. ``score(X)`` is the mean over sequences of the importance-weighted bound on
     :math:`\log p(x)` in nats, in the units of X: higher is better, as scikit-learn wants it, where
@@ -113,12 +116,12 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             as_data(self.model, given, "Embedder.fit")
             self.model_ = self.model
             return self
-        data = self._dataset(given)
+        data = made_of(given, self.kind, self.classes)
         if self.standardize and data.kind == "real" and data.transform is None:
             data = data.transformed(Affine.standardize(data.values))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with seeded(seed):
-            model = self._class(data).for_data(data, z_dim=self.z_dim, **(self.parts or {}))
+            model = built(self.model, data, self.z_dim, self.parts)
         weight = self.kl_weight
         weight = partial(_always, float(weight)) if isinstance(weight, int | float) else weight
         self.history_ = fit(model, data, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, kl_weight=weight,
@@ -201,40 +204,38 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _given(self, X: Any, reset: bool = False) -> Any:
         """A data set, an array of rows, or a list of sequences ``(T_i, x_dim)``."""
+        if X is None or isinstance(X, list | tuple) and not len(X):
+            raise ValueError(f"Embedder: X must hold at least one sequence or row, got {X!r}")
+        sequential = self._sequential(reset)
         if hasattr(X, "padded"):
             found, features, rows = X, X.x_dim, False
-        elif (sequences := as_sequences(X)) is not None:
+        elif isinstance(X, list | tuple) and are_frames(X):
+            found, features, rows = list(X), X[0].shape[-1], False
+        elif (sequences := as_sequences(X, sequential)) is not None:
             found, features, rows = sequences, sequences[0].shape[-1], False
+        elif sequential and not reset and not getattr(self, "_rows", True):
+            return self._series(X)
         else:
             rows, found = True, validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
             features = found.shape[1]
-            if not self._static():
+            if sequential:
                 found = list(found[..., None])
         if reset:
             self.n_features_in_, self._rows = features, rows
         return found
 
-    def _static(self) -> bool:
-        """Whether rows are items, not series."""
-        return True if self.model is None and not hasattr(self, "model_") else bool(
-            getattr(self.model_ if self.model is None else self.model, "static", False))
+    def _series(self, X: Any) -> list[Array]:
+        """Rows, to a model that was fitted on sequences: series of one feature, if that is what they were."""
+        if self.n_features_in_ != 1:
+            raise ValueError(f"Embedder was fitted on sequences of {self.n_features_in_} features, and X are rows "
+                             f"without time: pass a list of arrays (T_i, {self.n_features_in_})")
+        return list(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")[..., None])
 
-    def _dataset(self, given: Any) -> Any:
-        if hasattr(given, "padded"):
-            return given
-        codes = self.kind == "categories"
-        known: dict[str, Any] = {"kind": self.kind, "classes": self.classes}
-        if isinstance(given, list):
-            return SequenceDataset.from_sequences([whole(x) for x in given] if codes else given, **known)
-        return StaticDataset(whole(given) if codes else given, **known)
+    def _sequential(self, reset: bool) -> bool:
+        """Whether X are sequences to the model; nothing is known of the default before it is fitted."""
+        model = self.model if reset or self.model is not None else self._fitted()
+        return model is not None and not getattr(model, "static", False)
 
-    def _class(self, data: Any) -> Any:
-        if self.model is None:
-            return VRAE if hasattr(data, "lengths") else VAE
-        if not hasattr(self.model, "for_data"):
-            raise TypeError("Embedder: model must be a class of models such as rv.VRAE, a trained model, or None, got "
-                            f"{self.model!r}")
-        return self.model
 
 
 def _is_trained(model: Any) -> bool:

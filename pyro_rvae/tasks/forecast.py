@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..criticism.ahead import Plan, ahead, check_forecaster
 from ..criticism.chunks import lengths_of
 from ..criticism.replicates import observed_sequences
 from ..criticism.scores import check_levels
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
+from ..data.transforms import raw_units
 from .controls import future_controls
-from .inputs import as_data
+from .inputs import as_data, in_double
 
 __all__ = ["Forecast", "forecast"]
 
@@ -26,8 +27,8 @@ QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 REGULAR = 1e-4  # most that the steps between times may differ, as a share of one
 
 
-def forecast(model: Any, past: Any, horizon: int, num: int = 100, *, controls: Any = None, seed: int = 0,
-             batch_size: int = 20, max_bytes: int = 2**28) -> Forecast:
+def forecast(model: Any, past: Any, horizon: int, num: int = 100, *, controls: Any = None, labels: Any = None,
+             seed: int = 0, batch_size: int = 20, max_bytes: int = 2**28) -> Forecast:
     r"""Draws of what follows sequences that were seen so far.
 
     .. math:: z_{\le T} \sim q(z_{\le T} \mid x_{\le T}), \qquad
@@ -42,11 +43,12 @@ def forecast(model: Any, past: Any, horizon: int, num: int = 100, *, controls: A
         model: a :class:`~pyro_rvae.SequenceVAE` with time and a guide that infers from any x.
         past: a data set, a list of arrays ``(T_i, x_dim)``, an array ``(N, T, x_dim)`` or one sequence ``(T, x_dim)``,
             of any lengths, in raw units (a data set with the model's transform also in the model's). Missing elements
-            (NaN; -1 in codes) are missing. Labels and the past's controls stand in the data set.
+            (NaN; -1 in codes) are missing. The past's controls stand in the data set, and so do its labels.
         horizon: H, frames to draw of each.
         num: R, draws.
         controls: known inputs of the H frames to come, ``(N, H, control_dim)``, or ``(H, control_dim)`` for all alike;
             or a list of ``(H, control_dim)``. Needed where the model reads controls.
+        labels: that go with raw numbers, where the model reads them.
         seed, batch_size, max_bytes: the draws are a function of the three (and of the past and the horizon); at most
             ``batch_size`` sequences at once, whose activations take about ``max_bytes``. Torch's own random state is
             left alone.
@@ -54,18 +56,19 @@ def forecast(model: Any, past: Any, horizon: int, num: int = 100, *, controls: A
     Raises:
         ValueError: a horizon or ``num`` below 1; a static model, or an AutoGuide; other features than those of the
             training data; controls that are lacking, of another shape, not finite, or that the model doesn't read.
-        TypeError: no model, or no data.
+        TypeError: no model, no data, a seed that is no integer, or controls that are no numbers.
 
     >>> found = rv.tasks.forecast(model, data.test, 24)  # doctest: +SKIP
     >>> found.draws.shape, found.mean.shape, found.interval(0.8)[0].shape  # doctest: +SKIP
     ((100, 5, 24, 7), (5, 24, 7), (5, 24, 7))
     """
     check_count("horizon", horizon)
-    data = as_data(model, past, "forecast")
+    horizon, seed = int(horizon), check_seed("forecast", seed)
+    data = in_double(as_data(model, past, "forecast", labels=labels))
     check_forecaster(model, data, "forecast", num=num, batch_size=batch_size, max_bytes=max_bytes)
     inputs, lengths = future_controls(model, data, horizon, controls), lengths_of(data)
-    whole = np.int64 if data.kind == "categories" else data.values.numpy().dtype
-    draws = np.empty((num, len(data), horizon, data.x_dim), dtype=whole)
+    dtype = raw_units(data, data.values[:1]).numpy().dtype  # double, where there is a transform to undo
+    draws = np.empty((num, len(data), horizon, data.x_dim), dtype=dtype)
 
     def keep(rows: list[int], which: range, x: Array) -> None:
         draws[which.start : which.stop, rows] = x
@@ -125,16 +128,18 @@ class Forecast:
         """Median of the draws, ``(N, H, D)``."""
         return self.quantile(0.5)
 
-    def quantile(self, q: float) -> Array:
-        """Of the draws at each element, ``(N, H, D)``.
+    def quantile(self, q: float | Sequence[float]) -> Array:
+        """Of the draws at each element: ``(N, H, D)`` for a number q, ``(len(q), N, H, D)`` for several.
 
         By Weibull's positions ``k / (R + 1)``, so that a new draw of the same law falls below with just that
         probability; q beyond the outermost position gives the outermost draw.
         """
         self._ordered("quantiles")
-        if isinstance(q, bool) or not isinstance(q, int | float | np.floating) or not 0 < q < 1:
-            raise ValueError(f"quantile: q must be a probability between 0 and 1, such as 0.9; got {q!r}.")
-        return np.asarray(np.quantile(self.draws, q, axis=0, method="weibull"))
+        levels = np.asarray(q)
+        if levels.dtype.kind != "f" or levels.ndim > 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError("quantile: q must be a probability between 0 and 1, such as 0.9, or several; got "
+                             f"{q!r}.")
+        return np.asarray(np.quantile(self.draws, levels, axis=0, method="weibull"))
 
     def interval(self, level: float) -> tuple[Array, Array]:
         """Ends of the central interval that holds the future with probability ``level``, ``(N, H, D)`` each."""
@@ -192,12 +197,16 @@ class Forecast:
         return {"mean": self.mean, **{f"q{q:g}": self.quantile(q) for q in quantiles}}
 
     def to_dict(self, quantiles: Sequence[float] = QUANTILES) -> dict[str, Any]:
-        """As JSON takes it: the mean and quantiles (or probabilities) as nested lists ``(N, H, D)``; no draws."""
-        numbers = {"probabilities": self.probabilities.tolist()} if self.kind == "categories" else {
-            "mean": self.mean.tolist(), "quantiles": {f"{q:g}": self.quantile(q).tolist() for q in quantiles}}
-        return {"model": self.name, "num_draws": len(self.draws), "horizon": self.horizon, "seed": self.seed,
-                "kind": self.kind, "features": list(self.features), "ids": list(self.ids) if self.ids else None,
-                "times": None if self.times is None else self.times.tolist(), **numbers}
+        """As JSON takes it: the mean and quantiles (or probabilities) as nested lists ``(N, H, D)``; no draws.
+
+        None stands for what is not finite.
+        """
+        numbers = {"probabilities": self.probabilities} if self.kind == "categories" else {
+            "mean": self.mean, "quantiles": {f"{q:g}": self.quantile(q) for q in quantiles}}
+        found = {"model": self.name, "num_draws": len(self.draws), "horizon": self.horizon, "seed": self.seed,
+                 "kind": self.kind, "features": list(self.features), "ids": list(self.ids) if self.ids else None,
+                 "times": self.times, **numbers}
+        return plain(found)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         draws, number, horizon, width = self.draws.shape

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core import SequenceVAE
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, seeded
 from ..core.handlers import vectorised, watched_labels
 from ..core.tempering import Temperature, check_sites, check_temperature, tempered_draws
@@ -21,6 +21,7 @@ from ..data.transforms import raw_units
 from ..priors import Weightless
 from .asked import Known, check_end, drawn_lengths, until
 from .continued import Beginnings, continued
+from .inputs import check_precision
 
 __all__ = ["drawn_like", "generate"]
 
@@ -69,8 +70,9 @@ def generate(model: SequenceVAE, num: int, length: int | Literal["training"] | N
         batch_size: how many are drawn at a time.
         end: code of the end symbol, of a model of one channel of codes (``vocabulary.end``): each sequence is cut
             behind the first one that is drawn, and ``length`` is the most that is drawn.
-        prefix: how the sequences begin, in raw units: one array ``(p, x_dim)`` for all, or one for each (a list of
-            arrays, whose lengths may differ, or a data set). Missing elements (NaN, -1 in codes) stay missing.
+        prefix: how the sequences begin, in raw units: one array ``(p, x_dim)`` for all (``(p,)`` of one feature, like
+            text), or one for each (a list of arrays, whose lengths may differ, or a data set). Missing elements (NaN,
+            -1 in codes) stay missing.
         temperature: a positive number, that of x: below 1 frames are likelier ones, above 1 more varied
             (:func:`~pyro_rvae.distributions.tempered` says what it does to each law). A mapping from names of sites,
             ``{"x": 0.7, "z": 0.8}``, is for latents too. Latents of the prefix are drawn from the guide as it is.
@@ -94,6 +96,8 @@ def generate(model: SequenceVAE, num: int, length: int | Literal["training"] | N
     """
     check_count("generate: num", num)
     check_count("generate: batch_size", batch_size)
+    num, seed = int(num), None if seed is None else check_seed("generate", seed)
+    check_precision(model, "generate")
     if check_temperature(temperature) and not isinstance(model, SequenceVAE):
         raise ValueError(f"generate: a temperature is for the models of this library, and {type(model).__name__} runs "
                          "programs of its own: leave it at 1.")

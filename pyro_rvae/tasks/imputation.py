@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..criticism.chunks import lengths_of
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
 from ..data.hold_out import with_values
 from ..data.transforms import raw_units
 
@@ -96,7 +97,10 @@ class Imputation:
     def quantile(self, q: float | Sequence[float]) -> Array:
         """``(F, x_dim)`` for a number q, ``(len(q), F, x_dim)`` for several: an observed element is its own quantile.
 
-        Of counts and 0/1 the quantile is a number that was drawn.
+        By Weibull's positions ``k / (R + 1)``, as of a :class:`Forecast`, so that the hidden element, were it a draw of
+        the same law, falls below with just that probability; q beyond the outermost position gives the outermost draw.
+        Of counts and 0/1 the quantile is a number that was drawn, the least below which (itself included) a share q of
+        the draws lies.
 
         Raises:
             ValueError: a q outside of [0, 1]; codes, which have no order.
@@ -105,12 +109,12 @@ class Imputation:
         levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
         if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
             raise ValueError(f"quantile: q must be a number from 0 to 1, or several, got {q!r}.")
-        found = np.stack([self._full(each) for each in self._quantiles(levels)])
+        found = np.stack([self._full(each) for each in self.quantiles(levels)])
         return found if np.ndim(q) else found[0]
 
     def interval(self, level: float = WIDTH) -> tuple[Array, Array]:
         """Lower and upper end ``(F, x_dim)`` of the central interval of that level; of an observed element itself."""
-        if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
             raise ValueError(f"interval: level must be a number between 0 and 1, got {level!r}.")
         low, high = self.quantile([0.5 - 0.5 * level, 0.5 + 0.5 * level])
         return low, high
@@ -150,11 +154,11 @@ class Imputation:
     def _middle(self) -> Array:
         if self.kind == "categories":
             return self.probabilities.argmax(-1)
-        return self._quantiles(np.array([0.5]))[0]
+        return self.quantiles(np.array([0.5]))[0]
 
-    def _quantiles(self, levels: Array) -> Array:
-        """``(len(levels), M)``."""
-        found: Array = np.quantile(self.draws, levels, axis=0, method="linear" if self.kind == "real" else
+    def quantiles(self, levels: Array) -> Array:
+        """:meth:`quantile` of the missing elements alone, ``(len(levels), M)``."""
+        found: Array = np.quantile(self.draws, levels, axis=0, method="weibull" if self.kind == "real" else
                                    "inverted_cdf")
         return found
 
@@ -183,7 +187,7 @@ class Imputation:
         if self.kind == "categories":
             columns |= {"code": self._middle(), "probability": self.probabilities.max(-1, initial=0.0)}
         else:
-            found = self._quantiles(np.asarray(q, dtype=np.float64))
+            found = self.quantiles(np.asarray(q, dtype=np.float64))
             columns |= {"mean": self.draws.mean(0, dtype=np.float64)} | {
                 f"q{100 * level:g}": column for level, column in zip(q, found, strict=True)}
         lists = [column.tolist() for column in columns.values()]
@@ -195,7 +199,7 @@ class Imputation:
         if self.kind == "categories":
             last, each = "certainty", self.probabilities.max(-1, initial=0.0)
         else:
-            low, high = self._quantiles(np.array([0.1, 0.9]))
+            low, high = self.quantiles(np.array([0.1, 0.9]))
             last, each = "width", high - low
         found = []
         for d in np.arange(self.observed.shape[1]).tolist():
@@ -207,8 +211,9 @@ class Imputation:
 
     def to_dict(self) -> dict[str, Any]:
         """A summary for JSON."""
-        return {"source": self.source, "num": len(self.draws), "sequences": len(self.lengths),
-                "frames": len(self.observed), "missing": len(self), "features": self.by_feature()}
+        found = {"source": self.source, "num": len(self.draws), "sequences": len(self.lengths),
+                 "frames": len(self.observed), "missing": len(self), "features": self.by_feature()}
+        return plain(found)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         timed = hasattr(self.data, "lengths")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyro.ops.stats import crps_empirical
 
 from ..criticism.scoring import clustered, fair
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
 from ..data.hold_out import HeldOut
 
 __all__ = ["ImputationScores", "imputation_scores"]
@@ -31,7 +31,8 @@ class ImputationScores:
         error: ``(M,)``, mean of the draws minus the hidden value.
         crps: ``(M,)``, :math:`E|X - x| - \\tfrac12 E|X - X'|`, unbiased in the number of draws; of a filling (one
             draw) the absolute error.
-        inside: ``(M,)``, whether the value lies in the central 80% interval; NaN of a filling.
+        inside: ``(M,)``, whether the value lies in the central 80% interval of :meth:`Imputation.interval`; NaN of a
+            filling.
         features, sequences: ``(M,)``, to which each belongs.
         names: of the features.
         source: what drew the imputation; num: how many draws.
@@ -73,9 +74,10 @@ class ImputationScores:
                 for d in found.tolist()]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"source": self.source, "num": self.num, "hidden": len(self.error), "pooled": self.pooled,
-                "averaged": self.averaged, "features": self.by_feature()}
+        """For JSON: None for what is not finite (the coverage of a filling)."""
+        found = {"source": self.source, "num": self.num, "hidden": len(self.error), "pooled": self.pooled,
+                 "averaged": self.averaged, "features": self.by_feature()}
+        return plain(found)  # type: ignore[no-any-return]
 
     def _of(self, some: Any) -> dict[str, float]:
         error = self.error[some]
@@ -113,7 +115,7 @@ def imputation_scores(imputation: Any, hidden: HeldOut) -> ImputationScores:
     place = _places(imputation, hidden)
     scale = imputation.scale[hidden.features]
     draws, x = imputation.draws[:, place] / scale, hidden.values / scale
-    low, high = np.quantile(draws, _tails(), axis=0, method="weibull")
+    low, high = imputation.quantiles(np.array(_tails()))[:, place] / scale
     num = len(draws)
     return ImputationScores(
         draws.mean(0) - x, _crps(draws, x),

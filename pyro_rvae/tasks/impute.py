@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core import SequenceVAE
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked, seed_generators
 from ..core.handlers import vectorised
 from ..core.traces import guide_trace, sites
@@ -26,16 +26,17 @@ from ..data import Batch
 from ..data.transforms import raw_units
 from ..distributions import complete
 from .imputation import Imputation
-from .inputs import as_data
+from .inputs import as_data, in_double
 
 __all__ = ["impute"]
 
-SWEEPS = 10  # of a model that has never read a gap
+SWEEPS = 30  # of a model that has never read a gap; 10 leave a bias that 2000 draws show
 _SPREAD = 0x9E3779B97F4A7C15  # seeds of sweeps that follow each other land far apart
 
 
-def impute(model: Any, data: Any, num: int = 100, *, num_particles: int = 1, sweeps: int | None = None, seed: int = 0,
-           batch_size: int = 20, max_bytes: int = 2**28) -> Imputation:
+def impute(model: Any, data: Any, num: int = 100, *, num_particles: int = 1, sweeps: int | None = None,
+           labels: Any = None, controls: Any = None, seed: int = 0, batch_size: int = 20,
+           max_bytes: int = 2**28) -> Imputation:
     r"""Draws of the missing elements of each sequence, given all of its observed ones:
 
     .. math:: z \sim q(z \mid x_{obs}), \qquad x_{mis} \sim p(x_{mis} \mid x_{obs}, z)
@@ -70,7 +71,9 @@ def impute(model: Any, data: Any, num: int = 100, *, num_particles: int = 1, swe
         data: a data set, in the model's units or raw, or raw numbers (see :mod:`~pyro_rvae.tasks`): missing elements
             are NaN (-1 in codes).
         num, num_particles: draws; K above.
-        sweeps: ``None``: 0, or 10 for a model that was trained without gaps.
+        sweeps: ``None``: 0, or 30 for a model that was trained without gaps. Each costs as much as the first draw. (10
+            left a linear-Gaussian model a bias of a twentieth of a standard deviation, 30 none that 2000 draws show.)
+        labels, controls: that go with raw numbers.
         seed: the draws are a function of it, and torch's own random state is left alone. Where latents are Gaussian,
             and elements Normal, Bernoulli or Categorical, they don't depend on batch_size or max_bytes.
         batch_size, max_bytes: most sequences at once; memory that the activations of a chunk should take, roughly.
@@ -78,17 +81,18 @@ def impute(model: Any, data: Any, num: int = 100, *, num_particles: int = 1, swe
     Returns an :class:`~pyro_rvae.tasks.Imputation`, in raw units.
 
     Raises:
-        TypeError: no model, or no data.
+        TypeError: no model, no data, a seed that is none.
         ValueError: counts that are not positive (sweeps: 0 or more); K > 1 where the guide is a point; a likelihood
             that knows no missing elements; an AutoGuide; other features than the model was trained on.
 
     >>> filled = impute(model, data.test, seed=0)  # doctest: +SKIP
     >>> low, high = filled.interval(0.8)  # doctest: +SKIP
     """
-    data = as_data(model, data, "impute")
+    data, seed = as_data(model, data, "impute", labels=labels, controls=controls), check_seed("impute", seed)
     sweeps = _checked(model, num, num_particles, sweeps, batch_size, max_bytes)
     rows, features = _missing(data)
-    draws = np.empty((num, len(rows)), dtype=data.values.numpy().dtype)
+    data = in_double(data)
+    draws = np.empty((num, len(rows)), dtype=raw_units(data, data.values[:1]).numpy().dtype)
     device = like_of(model).device
     with evaluating(model), forked(device), vectorised():
         repeat = len(rows) > 0 and repeatable(model, _labelled(model, data))
@@ -110,7 +114,7 @@ def _checked(model: Any, num: int, num_particles: int, sweeps: int | None, batch
     if sweeps is None:
         return SWEEPS if _never_read_gaps(model) else 0
     check_count("impute: sweeps", sweeps, 0)
-    return sweeps
+    return int(sweeps)
 
 
 def _never_read_gaps(model: Any) -> bool:
@@ -120,8 +124,7 @@ def _never_read_gaps(model: Any) -> bool:
 
 
 def _how(num_particles: int, sweeps: int) -> str:
-    said = [f", each of {count(num_particles)}"] * (num_particles > 1) + [f", {count(sweeps, 'sweep')}"] * (sweeps > 0)
-    return "".join(said)
+    return f", each of {count(num_particles)}" * bool(num_particles > 1) + f", {count(sweeps, 'sweep')}" * (sweeps > 0)
 
 
 def _missing(data: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

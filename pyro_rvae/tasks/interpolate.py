@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked
 from ..core.handlers import vectorised
 from ..core.noise import mean_path
@@ -119,6 +119,7 @@ def interpolate(model: Any, first: Any, second: Any, num: int = 8, *, path: str 
 
     >>> interpolate(model, data.test.subset([0]), data.test.subset([1]))  # doctest: +SKIP
     """
+    seed = check_seed("interpolate", seed)
     check_count("interpolate: num", num, 2, hint=" (the two ends)")
     check_count("interpolate: batch_size", batch_size)
     if path not in ("spherical", "linear"):

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked
 from ..criticism.chunks import check_data, chunks, groups, like_of
 from ..criticism.particles import draw, repeatable
@@ -52,6 +52,7 @@ def predict_labels(model: Supervised, data: Any, *, num_draws: int = 100, batch_
     if not isinstance(model, Supervised):
         raise TypeError(f"predict_labels needs a model with a head, rv.Supervised(base, head), got "
                         f"{type(model).__name__}.")
+    seed = check_seed("predict_labels", seed)
     check_data(model, data, "predict_labels")
     for name, value in {"num_draws": num_draws, "batch_size": batch_size, "max_bytes": max_bytes}.items():
         check_count(f"predict_labels: {name}", value)

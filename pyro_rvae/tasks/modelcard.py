@@ -134,11 +134,12 @@ def _bounds(metrics: Mapping[str, Any]) -> str:
     rows = {name: value for name, value in _figures(metrics).items() if math.isfinite(value)}
     if not rows:
         return ""
-    split, unit = metrics.get("split", "held-out"), metrics.get("unit", "nats per frame")
+    split, unit = metrics.get("split"), metrics.get("unit", "nats per frame")
+    title = f"Bounds on the {split} data" if split else "Figures given with the model"
     particles = metrics.get("num_particles")
     drawn = f", {count(particles)}" if isinstance(particles, int) else ""
     lines = [f"| {name} | {value:.3f} |" for name, value in rows.items()]
-    return "\n".join([f"## Bounds on the {split} data", "", f"In {unit}{drawn}; lower is better.", "",
+    return "\n".join([f"## {title}", "", f"In {unit}{drawn}; lower is better.", "",
                       "| | |", "|---|---:|", *lines])
 
 

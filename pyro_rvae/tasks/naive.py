@@ -64,7 +64,7 @@ def naive(past: Any, horizon: int) -> GaussianForecast:
         horizon: H, frames to forecast.
 
     Raises:
-        ValueError: the past is no matrix with at least one frame, or a horizon (or season) below 1.
+        ValueError: the past is no matrix of numbers with at least one frame, or a horizon (or season) below 1.
     """
     return seasonal_naive(past, horizon, 1)
 
@@ -120,7 +120,10 @@ def naive_methods(seasonality: int) -> dict[str, Callable[[Array, int], Gaussian
 
 def _past(past: Any, horizon: int) -> Array:
     check_count("horizon", horizon)
-    rows = np.asarray(past, dtype=np.float64)
+    try:
+        rows = np.asarray(past, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the past must be numbers (T, D), got {type(past).__name__}: {error}.") from None
     if rows.ndim != 2 or not len(rows):
         raise ValueError(f"the past must be (T, D) with at least one frame, got shape {rows.shape}: a single element "
                          "is (T, 1).")

@@ -199,8 +199,13 @@ def import_name(path: Any, allow: Sequence[str] | None = (), where: str = "model
     if allow is not None and not _within(path, (*TRUSTED, *allow)):
         raise _untrusted(path, where)
     target = _find(path, where)
-    if allow is not None and not _within(f"{getattr(target, '__module__', None)}.", (*DEFINED, *allow)):
-        raise _untrusted(path, where)
+    home = str(getattr(target, "__module__", None))
+    if allow is not None and not _within(f"{home}.", (*DEFINED, *allow)):
+        if not _within(path, allow):
+            raise _untrusted(path, where)
+        raise ValueError(f"{where} names {path}, which is defined in {home!r} and not in the package that is trusted: "
+                         f"a part of a model is a class or function of its own package; trust {home!r} too only if "
+                         "you know why a model needs it.")
     return target
 
 

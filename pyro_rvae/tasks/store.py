@@ -24,7 +24,7 @@ from .config import CARD, CONFIG, WEIGHTS, about, check_belongs, describe_model,
 from .modelcard import is_ours, model_card
 from .naming import Unnameable, describe, import_name, resolve
 
-__all__ = ["from_pretrained", "load_weights", "save_pretrained", "save_weights", "write_card"]
+__all__ = ["from_pretrained", "load_weights", "save_pretrained", "save_weights", "weights_sha256", "write_card"]
 
 
 def save_pretrained(model: SequenceVAE, directory: str | Path, *, metrics: Any = None, **settings: Any) -> Path:
@@ -44,11 +44,14 @@ def save_pretrained(model: SequenceVAE, directory: str | Path, *, metrics: Any =
         ``metrics.json`` in the folder.
     :param settings: what else the YAML shall hold (how the model was trained, say); see :func:`describe`.
     :returns: the directory.
-    :raises TypeError: if it is no model. :raises ValueError: if ``settings`` hold what YAML can't.
+    :raises TypeError: if it is no model. :raises ValueError: if ``settings`` hold what YAML can't, or ``directory`` is
+        a file.
 
     >>> save_pretrained(model, "runs/mine")  # doctest: +SKIP
     >>> model = from_pretrained("runs/mine")  # doctest: +SKIP
     """
+    directory = Path(directory)
+    _check_place(model, directory)
     try:
         config = describe_model(model)
         _check_rebuilt(model, config)
@@ -59,15 +62,24 @@ def save_pretrained(model: SequenceVAE, directory: str | Path, *, metrics: Any =
                                   "rv.tasks.load_weights(model, folder)."}
         warnings.warn(f"{directory}: {config['unnamed']}", UserWarning, stacklevel=2)
     config |= {key: describe(value, key) for key, value in settings.items()}
-    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     weights = _bytes_of(model)
-    config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    config["weights_sha256"] = _digest(weights)
     files = {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode(), WEIGHTS: weights}
     if is_ours(directory / CARD):
         files[CARD] = model_card(model, config, _metrics(directory, metrics)).encode()
     write_together(directory, files)
     return directory
+
+
+def _check_place(model: Any, directory: Path) -> None:
+    """Refuse what is no model, and a place that is no folder."""
+    if not isinstance(model, SequenceVAE):
+        what = f"the class {model.__name__}: make one first" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"save_pretrained expected a SequenceVAE, got {what}.")
+    blocked = next((place for place in (directory, *directory.parents) if place.exists()), directory)
+    if blocked.is_file():
+        raise ValueError(f"save_pretrained writes a folder, and {blocked} is a file: give another name.")
 
 
 def from_pretrained(directory: str | Path, allow: Sequence[str] = (), *,
@@ -129,6 +141,18 @@ def load_weights(model: SequenceVAE, path: str | Path) -> None:
     _assign(model, _read(path / WEIGHTS), path / WEIGHTS)
     check_belongs(config, path)
     restore(model, config, path / CONFIG)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """The SHA-256 of a model's weights and buffers, its transform among them: of the file that ``save_weights`` writes.
+
+    It is what the config of :func:`save_pretrained` holds.
+    """
+    return _digest(_bytes_of(model))
+
+
+def _digest(weights: bytes) -> str:
+    return hashlib.sha256(weights).hexdigest()
 
 
 def _bytes_of(model: nn.Module) -> bytes:

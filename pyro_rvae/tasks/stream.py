@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..core import SequenceVAE
-from ..core.checks import check_arguments, check_count
+from ..core.checks import check_arguments, check_count, check_seed
 from ..core.resampling import Resampling, check_scheme, systematic
 from ..core.stream_engine import Engine
 from ..core.stream_probe import like_of
 from ..data.transforms import raw_units
+from .arrays import frame_values, is_frame
 from .stream_file import read_stream, write_stream
 from .streamed import Streamed
 
@@ -37,8 +38,8 @@ class Stream:
     the start, and kept.
 
     Series may start at different times: one is new until its first frame has come, and :meth:`reset` makes it so again.
-    Everything that is given and returned is in the raw units of the data. The model is in evaluation mode meanwhile;
-    torch's random state does not move.
+    Everything that is given and returned is in the raw units of the data, but for densities
+    (:attr:`Streamed.log_density`). The model is in evaluation mode meanwhile; torch's random state does not move.
 
     At the start the model is tried on a short sequence of its own: where one frame at a time does not give what all
     frames at once give, it is refused.
@@ -49,11 +50,12 @@ class Stream:
             exact.
         num_series: S.
         num_particles: K; with one the guide's draw alone, never resampled.
-        seed: all draws are a function of it and of the calls so far.
+        seed: all draws are a function of it and of the calls so far, also of those for other series: alone, or in other
+            company, a series has other draws of the same law (within ``rv.given_noise`` the same ones).
         bootstrap: propose from the model's own prior (Gordon, Salmond & Smith 1993): for models whose guide looks
             ahead, and mostly with more noise.
         labels: ``(S, ...)``, known once a series, for a model that reads them.
-        control_dim: width of a frame's controls; default: that of the model's context, or of its training data.
+        control_dim: width of a frame's controls; default: the context's, or that of the training data.
         resampling: ``rv.infer.systematic``, ``rv.infer.multinomial``, or a function ``(log_weights (K, B),
             uniform (K, B)) -> (K, B)``.
         threshold: of the effective size, as a share of K; 0 never resamples.
@@ -63,7 +65,7 @@ class Stream:
     Raises:
         Unstreamable: (a ValueError) the guide looks ahead, or once at all of a sequence; a slow clock; a path that is
             read as a whole; a state that grows with time; a static model; a part that mixes frames by itself.
-        TypeError: no SequenceVAE.
+        TypeError: no SequenceVAE; a seed that is no integer.
 
     Source: Doucet & Johansen (2009), "A tutorial on particle filtering and smoothing"; Maddison et al. (2017),
     arXiv:1705.09279, for learned proposals. We differ: resampling waits until the next frame has come, so that the
@@ -82,12 +84,13 @@ class Stream:
             raise TypeError(f"Stream runs the bodies of a SequenceVAE, one frame at a time; got {got}.")
         check_count("Stream: num_series", num_series)
         check_count("Stream: num_particles", num_particles)
+        seed, num_series, num_particles = check_seed("Stream", seed), int(num_series), int(num_particles)
         check_scheme("Stream", resampling, threshold, False)
         self.model, self.num_series, self.num_particles = model, num_series, num_particles
-        self.control_dim = _control_dim(model) if control_dim is None else control_dim
+        self.control_dim = _control_dim(model, control_dim)
         labels = self._labels(labels, num_series)
         self._engine = Engine(model, num_series, num_particles, seed=seed, bootstrap=bootstrap, labels=labels,
-                              control_dim=self.control_dim, resampling=resampling, threshold=threshold,
+                              control_dim=self.control_dim, resampling=resampling, threshold=float(threshold),
                               expected=expected)
         self.x_dim = self._engine.layout.like["/before/x"].shape[-1]
 
@@ -98,17 +101,18 @@ class Stream:
         If it raises, nothing has changed.
 
         Arguments:
-            x: ``(B, x_dim)``; NaN (-1 in codes) is missing, and a frame that is wholly missing only moves time on.
+            x: ``(B, x_dim)``, or a DataFrame, whose columns are taken by name; NaN (-1 in codes) is missing, and a
+                frame that is wholly missing only moves time on.
             controls: ``(B, control_dim)``, known inputs of this frame.
             series: the B numbers of the series; default: all.
 
         Raises:
-            ValueError: another number of series or features, a series that is not there or named twice, an infinite
-                value, a code that the model does not have, a value outside the support of the likelihood, a missing
-                element where the likelihood can't do without, controls that lack or that the model doesn't read.
+            ValueError: another number of series or features; a series that is not there or named twice; a value that is
+                infinite, or outside the support; a gap where the likelihood can't have one; controls that lack or are
+                not read; a frame so large that the state would not be finite (a density of 0 may be: weights stay).
         """
         rows = self._rows(series)
-        frame = self._frame(x, rows)
+        frame = self._frame(frame_values(self.model, x, "Stream.update") if is_frame(x) else x, rows)
         known = self._controls(controls, (len(rows),), "update")
         check_arguments(self.model, frame.unsqueeze(1), None, None, None if known is None else known.unsqueeze(1), None)
         seen = self._engine.advance(rows, frame, known)
@@ -167,14 +171,13 @@ class Stream:
             ValueError: no such file, or a truncated one; a stream of another model, or of other weights.
         """
         settings, resume = read_stream(path, model, resampling)
-        stream = cls(model, **settings)
-        resume(stream._engine)
+        resume((stream := cls(model, **settings))._engine)
         return stream
 
     def __repr__(self) -> str:
         ages = ", ".join(map(str, self.ages[:8])) + ", ..." * (self.num_series > 8)
-        return (f"Stream({type(self.model).__name__}, num_series={self.num_series}, "
-                f"num_particles={self.num_particles}; frames seen: {ages})")
+        size = f"num_series={self.num_series}, num_particles={self.num_particles}"
+        return f"Stream({type(self.model).__name__}, {size}; frames seen: {ages})"
 
     # ------------------------------------------------------------------------------------------ what is given
     def _rows(self, series: Any) -> list[int]:
@@ -183,10 +186,9 @@ class Stream:
         rows = [int(n) for n in np.asarray(series).reshape(-1).tolist()] if _whole(series) else None
         if not rows:
             raise ValueError(f"series must be the numbers of one or more series, integers; got {series!r}.")
-        strange = [n for n in rows if not 0 <= n < self.num_series]
-        if strange:
-            raise ValueError(f"series: there is no series {strange[0]}; this stream has {self.num_series}, numbered 0 "
-                             f"to {self.num_series - 1}.")
+        if strange := [n for n in rows if not 0 <= n < self.num_series]:
+            raise ValueError(f"series: there is no series {strange[0]}; this stream has {self.num_series}, "
+                             f"numbered 0 to {self.num_series - 1}.")
         if len(set(rows)) < len(rows):
             raise ValueError(f"series: {rows} names a series twice; each takes one frame at a time.")
         return rows
@@ -216,8 +218,7 @@ class Stream:
             if frame.is_floating_point() or frame.dtype == torch.bool:
                 raise ValueError(f"update: the model reads integer codes (-1 is missing), got x of {frame.dtype}.")
             return frame.to(like.device, torch.long)
-        transform = self.model.transform
-        frame = frame.to(like.device, like.dtype)
+        frame, transform = frame.to(like.device, like.dtype), self.model.transform
         return frame if transform is None else transform(frame)  # type: ignore[no-any-return]
 
     def _controls(self, controls: Any, lead: tuple[int, ...], caller: str) -> Tensor | None:
@@ -240,11 +241,12 @@ def _tensor(x: Any) -> Tensor:
 
 
 def _whole(series: Any) -> bool:
-    kind = np.asarray(series).dtype
-    return bool(np.issubdtype(kind, np.integer))
+    return bool(np.issubdtype(np.asarray(series).dtype, np.integer))
 
 
-def _control_dim(model: SequenceVAE) -> int:
-    if model.context is not None:
-        return int(getattr(model.context, "control_dim", 0))
-    return 0 if model.data_card is None else model.data_card.control_dim
+def _control_dim(model: SequenceVAE, given: int | None) -> int:
+    if given is not None:
+        check_count("Stream: control_dim", given, 0)
+        return int(given)
+    holder = model.data_card if model.context is None else model.context
+    return int(getattr(holder, "control_dim", 0))

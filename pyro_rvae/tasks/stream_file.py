@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -17,10 +15,12 @@ from ..core.resampling import Resampling, multinomial, systematic
 from ..core.stream_engine import Engine
 from ..core.stream_probe import like_of
 from ..data.atomic import atomic
+from .store import weights_sha256
 
 __all__ = ["read_stream", "write_stream"]
 
 SCHEMES: dict[str, Resampling] = {"systematic": systematic, "multinomial": multinomial}
+VERSION = 2  # of the file's form; 1 told models apart by one sum of their weights
 SETTINGS = ("num_series", "num_particles", "seed", "bootstrap", "threshold", "expected", "control_dim")
 
 
@@ -34,8 +34,8 @@ def write_stream(engine: Engine, path: str | Path) -> Path:
     same = {name: first.setdefault(id(value), name) for name, value in named.items()}
     tensors = {name: named[name].detach().cpu().contiguous().clone() for name in set(same.values())}
     scheme = next((name for name, function in SCHEMES.items() if function is engine.resampling), None)
-    about = {"model": type(engine.model).__name__, "weights": _weights(engine.model), "resampling": scheme,
-             "ages": engine.ages, "count": engine.count, "same": same,
+    about = {"version": VERSION, "model": type(engine.model).__name__, "weights": weights_sha256(engine.model),
+             "resampling": scheme, "ages": engine.ages, "count": engine.count, "same": same,
              "settings": {name: getattr(engine, name) for name in SETTINGS}}
     with atomic(path) as file:
         file.write(safetensors.torch.save(tensors, metadata={"pyro_rvae.Stream": json.dumps(about)}))
@@ -83,6 +83,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if about is None:
         raise ValueError(f"{path} holds tensors, and no stream: Stream.save writes one (a model's weights are read by "
                          "from_pretrained).")
+    version = about.get("version", 1)
+    if version != VERSION:
+        said = "an earlier version of pyro_rvae, which could not tell for sure which weights it belongs to: start a " \
+            "new stream" if version < VERSION else "a newer version of pyro_rvae: load it with that one"
+        raise ValueError(f"{path} was written by {said} (form {version}, this version reads {VERSION}).")
     return about, tensors
 
 
@@ -91,11 +96,7 @@ def _check_model(path: str | Path, about: dict[str, Any], model: Any) -> None:
     if about["model"] != name:
         raise ValueError(f"{path} is the stream of a {about['model']}, got a {name}: load it with the model that it "
                          "was made with.")
-    if not math.isclose(about["weights"], _weights(model), rel_tol=1e-6):
-        raise ValueError(f"{path} is the stream of a {name} with other weights: what it keeps means nothing to this "
-                         "one. Start a new stream, or load the model that it was made with.")
-
-
-def _weights(model: Any) -> float:
-    """A number that other weights don't have."""
-    return float(sum((p.detach().double().abs().sum().cpu() for p in model.parameters()), torch.zeros(())))
+    if about["weights"] != weights_sha256(model):
+        raise ValueError(f"{path} is the stream of a {name} with other weights, or another transform of its data: what "
+                         "it keeps means nothing to this one. Start a new stream, or load the model that it was made "
+                         "with.")

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.stream_engine import Seen
-from ..criticism.tables import count, table
+from ..criticism.tables import count, plain, table
 from ..data.transforms import raw_units
 
 __all__ = ["Streamed"]
@@ -26,10 +27,11 @@ class Streamed:
     Attributes:
         series: ``(B,)``, their numbers.
         age: ``(B,)``, frames that each has seen, with this one.
-        log_density: ``(B,)``, :math:`\log \hat p(x_t \mid x_{<t})` in nats, of the observed elements, of x in its raw
-            units. With K particles ``exp`` of the sum over the frames is unbiased, so the sum is too low on average.
-        log_density_model: the same of x in the model's units (those of the training loss); what differs is the log
-            of the transform's scales.
+        log_density: ``(B,)``, :math:`\log \hat p(x_t \mid x_{<t})` in nats, of the observed elements, of x in the
+            model's units: minus the score by step of :func:`score`, so that its thresholds hold. NaN where the frame is
+            wholly missing. With K particles ``exp`` of the sum over the frames is unbiased, so the sum is too low on
+            average.
+        log_density_raw: the same of x in raw units; what differs is the log of the transform's scales.
         effective_size: ``(B,)``, of the weights, from 1 to K.
         mean, deviation: by latent, ``(B, d)``: mean and standard deviation of :math:`p(z_t \mid x_{\le t})`.
         draws: by latent, ``(K, B, d)``, draws of it with weights.
@@ -42,7 +44,7 @@ class Streamed:
     series: Array
     age: Array
     log_density: Array
-    log_density_model: Array
+    log_density_raw: Array
     effective_size: Array
     draws: dict[str, Array]
     weights: Array
@@ -62,22 +64,22 @@ class Streamed:
     @classmethod
     def of(cls, model: Any, seen: Seen, series: list[int], ages: list[int], x: Tensor, particles: int) -> Streamed:
         """From what the engine has found, in the model's units."""
-        density = seen.increments
+        missing = (x.isnan() if x.is_floating_point() else x < 0).all(-1)
+        density = torch.where(missing, torch.nan, seen.increments)  # an estimate of 0, and of no density
         raw = density
         if model.transform is not None and x.is_floating_point():
             raw = density - (model.transform.scale.log() * ~x.isnan()).sum(-1)
         expected = None if seen.expected is None else _array(raw_units(model, seen.expected))
-        return cls(np.array(series), np.array(ages), _array(raw), _array(density), _array(seen.effective_sizes),
+        return cls(np.array(series), np.array(ages), _array(density), _array(raw), _array(seen.effective_sizes),
                    {name: _array(z) for name, z in seen.drawn.items()}, _array(seen.log_weights.exp()), expected,
                    type(model).__name__, None if model.data_card is None else model.data_card.names)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; without the draws and their weights."""
-        plain = {name: getattr(self, name).tolist() for name in (
-            "series", "age", "log_density", "log_density_model", "effective_size")}
-        plain |= {name: {site: v.tolist() for site, v in getattr(self, name).items()} for name in ("mean", "deviation")}
-        return plain | {"model": self.name, "names": self.names, "num_particles": len(self.weights),
-                        "expected": None if self.expected is None else self.expected.tolist()}
+        """As strict JSON takes it (None for what is not finite); without the draws and their weights."""
+        names = ("series", "age", "log_density", "log_density_raw", "effective_size", "mean", "deviation", "names",
+                 "expected")
+        found: dict[str, Any] = plain({name: getattr(self, name) for name in names})
+        return found | {"model": self.name, "num_particles": len(self.weights)}
 
     def __repr__(self) -> str:
         rows = [["series", "frame", "log density (nats)", "effective size"]]

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.contexts import seed_generators
-from ..core.filtered import Unfiltered
 from ..core.filtering import particle_filter
 from ..core.traces import in_batch, is_point
 from ..criticism.chunks import Chunk, chunks, groups, lengths_of, like_of
 from ..criticism.noise import ParticleNoise
 from ..criticism.particles import Draws, check_guide, draw, repeatable
 from ..data import Batch
+from .proposals import gaussian_prior, looks_ahead
 
 __all__ = ["METHODS", "Surprise", "check_method"]
 
 Array = NDArray[np.float64]
-METHODS = ("filter", "prefix", "whole", "reconstruction")
+METHODS = ("filter", "bootstrap", "prefix", "whole", "reconstruction")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +55,22 @@ class Surprise:
             return "reconstruction", self.reconstruction(self.num_particles)
         if method == "whole" or self.model.static:
             return "whole", self.whole()
-        if method == "filter" or method is None and self.in_loop:
-            try:
-                return "filter", self.filtered()
-            except Unfiltered:
-                if method is not None:
-                    raise
-        return "prefix", self.prefixes()
+        used = method or self.suited()
+        return used, self.prefixes() if used == "prefix" else self.filtered(used == "bootstrap")
+
+    def suited(self) -> str:
+        """The method by step: of none may a score depend on later frames."""
+        return "filter" if self.in_loop and looks_ahead(self.model, self.data) is False else "prefix"
 
     # -------------------------------------------------------------------------------------- the methods
-    def filtered(self) -> tuple[Array, Array]:
+    def filtered(self, bootstrap: bool) -> tuple[Array, Array]:
         """Minus the increments of a particle filter; all particles of a sequence together."""
         steps, whole = self._zeros(), np.empty(len(self.data))
-        repeat, k = repeatable(self.model, self.data), self.num_particles
+        k, repeat = self.num_particles, repeatable(self.model, self.data)
+        if bootstrap:
+            repeat = repeat and gaussian_prior(self.model, self.data)
         for one in chunks(self.model, self.data, 1, groups(self.data, self.batch_size), max(1, self.max_bytes // k)):
-            increments = self._increments(replace(one, particles=range(k)), repeat)
+            increments = self._increments(replace(one, particles=range(k)), repeat, bootstrap)
             steps[one.numbers, : len(increments) - 1] -= increments[:-1].T
             whole[one.numbers] = -increments.sum(0)
         return steps, whole
@@ -106,13 +107,13 @@ class Surprise:
         return (by_step if self.model.static or all(stepped) else None), whole
 
     # -------------------------------------------------------------------------------------- their parts
-    def _increments(self, chunk: Chunk, repeat: bool) -> Array:
+    def _increments(self, chunk: Chunk, repeat: bool, bootstrap: bool) -> Array:
         """``(T + 1, B)``."""
         like = like_of(self.model)
         seed_generators(like.device, hash((self.seed, 3, chunk.numbers[0])))
 
         def run() -> Tensor:
-            return particle_filter(self.model, *chunk.batch, num_particles=self.num_particles,
+            return particle_filter(self.model, *chunk.batch, num_particles=self.num_particles, bootstrap=bootstrap,
                                    **chunk.batch.known).increments
 
         if not repeat:
@@ -176,6 +177,6 @@ def check_method(asked: Surprise, method: str | None) -> None:
         raise ValueError(f"score: the guide of {name} draws a point, so there are no weights and no predictive "
                          f"density, which method={method!r} needs: use method='reconstruction', or a model with a "
                          "posterior that has a density.")
-    if asked.model.static and method in ("filter", "prefix"):
+    if asked.model.static and method in ("filter", "bootstrap", "prefix"):
         raise ValueError(f"score: {name} is static, its items have no steps, which method={method!r} needs: use "
                          "method='whole' or 'reconstruction'.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked
 from ..core.handlers import vectorised
 from ..core.noise import mean_path
@@ -103,6 +103,7 @@ def swap(model: Any, first: Any, second: Any, sites: Sequence[str] | None = None
 
     >>> swap(model, data.test.subset([0]), data.test.subset([1]))  # doctest: +SKIP
     """
+    seed = check_seed("swap", seed)
     check_count("swap: batch_size", batch_size)
     known = {"labels": labels, "controls": controls}
     pair = [single(model, given, "swap", name, **known) for given, name in ((first, "first"), (second, "second"))]

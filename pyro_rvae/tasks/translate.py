@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked, seed_generators
 from ..core.handlers import vectorised
 from ..criticism.chunks import like_of
@@ -82,7 +83,8 @@ def translate(
         encoder: a trained model of the sources.
         decoder: a trained model of the targets, given vectors.
         data: the sources, a data set or raw numbers, as :func:`embed` takes them.
-        length: frames of each translation; ``None``: as many as its source has (static decoder: none).
+        length: frames of each translation, at least 1; ``None``: as many as its source has. A static decoder's have
+            none.
         mean: whether what the decoder draws is at its mean instead, x fed back included.
         end: code of the end symbol, as for :func:`generate`: a translation is cut behind its first one.
         site, pool, num_particles, max_bytes: of :func:`embed`, as when the decoder was trained.
@@ -91,20 +93,26 @@ def translate(
     Returns a tensor ``(T_i, y_dim)`` for each source (static: an item), in the units of the targets, on the CPU.
 
     Raises:
-        ValueError: a decoder that reads no labels, or vectors of another width; ``end`` with ``mean``; and what
-            :func:`embed` and :func:`generate` refuse.
+        ValueError: a decoder that reads no labels, or vectors of another width; a length that is no positive integer,
+            or of a static decoder; ``end`` with ``mean``; and what :func:`embed` and :func:`generate` refuse.
 
     >>> translate(encoder, decoder, source.test, mean=True)  # doctest: +SKIP
     """
     if mean and end is not None:
         raise ValueError("translate: mean=True draws nothing, and an end symbol is drawn: leave one of the two out.")
+    check_count("translate: batch_size", batch_size)
+    seed = check_seed("translate", seed)
+    if length is not None:
+        check_count("translate: length", length, hint=" (None: as many frames as its source has)")
+        if getattr(decoder, "static", False):
+            raise ValueError(f"translate: {type(decoder).__name__} is static, its items have no length: leave it out.")
     data = as_data(encoder, data, "translate")
     source = embed(encoder, data, site=site, pool=pool, num_particles=num_particles, batch_size=batch_size, seed=seed,
                    max_bytes=max_bytes)
     _check_reads(decoder, source.width)
     like = like_of(decoder)
     labels = torch.from_numpy(source.values).to(like.dtype)
-    lengths = None if decoder.static else source.lengths.tolist() if length is None else [length] * len(source)
+    lengths = None if decoder.static else source.lengths.tolist() if length is None else [int(length)] * len(source)
     if mean:
         y = _expected(decoder, labels.to(like.device), lengths, batch_size)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.checks import check_count
+from ..core.checks import check_count, check_seed
 from ..core.contexts import evaluating, forked
 from ..core.handlers import vectorised
 from ..core.noise import mean_path
@@ -104,6 +104,7 @@ def traverse(model: Any, sequence: Any, dimension: int = 0, values: Sequence[flo
 
     >>> traverse(model, data.test.subset([0]), 3)  # doctest: +SKIP
     """
+    seed = check_seed("traverse", seed)
     steps = np.asarray(np.linspace(-3.0, 3.0, 7) if values is None else values, dtype=float)
     if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
         raise ValueError(f"traverse: values must be a list of finite numbers, got {values!r}.")

@@ -15,17 +15,22 @@ from ..core.traces import guide_trace, in_batch, sites, traced
 from ..criticism.by_dimension import has_steps
 from ..criticism.chunks import like_of
 from ..criticism.replicates import site_of_x
-from ..data import Batch
+from ..data import Batch, SequenceDataset, StaticDataset
 from ..data.transforms import raw_units
+from ..models import VAE, VRAE
+from .arrays import are_frames, frame_values, names_of_frames
 from .between import decoded
 
-__all__ = ["as_sequences", "frames_of", "from_latents", "latent_widths", "whole"]
+__all__ = ["as_sequences", "built", "frames_of", "from_latents", "latent_widths", "made_of", "whole"]
 
 Array = NDArray[np.float64]
 
 
-def as_sequences(X: Any) -> list[Array] | None:
-    """X as a list of ``(T_i, x_dim)``, or None: rows, or nothing that is known."""
+def as_sequences(X: Any, series: bool = False) -> list[Array] | None:
+    """X as a list of ``(T_i, x_dim)``, or None: rows, or nothing that is known.
+
+    ``series``: whether arrays ``(T,)`` are sequences of one feature; if not, only those of several lengths are.
+    """
     if getattr(X, "ndim", None) == 3:
         X = list(X)
     elif isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind == "O":
@@ -33,7 +38,7 @@ def as_sequences(X: Any) -> list[Array] | None:
     if not isinstance(X, Sequence) or isinstance(X, str) or not len(X):
         return None
     dims = {np.ndim(x) for x in X} if all(hasattr(x, "ndim") or isinstance(x, Sequence) for x in X) else set()
-    if dims == {1} and len({len(x) for x in X}) > 1:
+    if dims == {1} and (series and all(hasattr(x, "ndim") for x in X) or len({len(x) for x in X}) > 1):
         return [np.asarray(x, dtype=np.float64)[:, None] for x in X]
     return [np.asarray(x, dtype=np.float64) for x in X] if dims == {2} else None
 
@@ -44,6 +49,34 @@ def whole(codes: Array) -> NDArray[np.int64]:
     if (filled != np.floor(filled)).any():
         raise ValueError("Embedder: kind='categories' wants whole numbers, the codes 0, 1, 2, ... (NaN = missing)")
     return filled.astype(np.int64)
+
+
+def made_of(given: Any, kind: str, classes: int | None) -> Any:
+    """Training data: a data set as it is, a list of sequences (of DataFrames, with the names of columns), or rows."""
+    if hasattr(given, "padded"):
+        return given
+    known: dict[str, Any] = {"kind": kind, "classes": classes}
+    if are_frames(given):
+        known["names"] = names_of_frames(given)
+        given = [frame_values(None, frame, "Embedder.fit", known["names"]).astype(np.float64) for frame in given]
+    if not isinstance(given, list):
+        return StaticDataset(whole(given) if kind == "categories" else given, **known)
+    return SequenceDataset.from_sequences([whole(x) for x in given] if kind == "categories" else given, **known)
+
+
+def built(cls: Any, data: Any, z_dim: int, parts: Any) -> Any:
+    """A new model for the data, of the default class if none is given.
+
+    Raises: TypeError: no class of models, or parts that are no mapping.
+    """
+    if parts is not None and not isinstance(parts, Mapping):
+        raise TypeError(f"Embedder: parts must be a mapping of the model's arguments, such as {{'h_dim': 64}}, got "
+                        f"{parts!r}")
+    cls = (VRAE if hasattr(data, "lengths") else VAE) if cls is None else cls
+    if not hasattr(cls, "for_data"):
+        raise TypeError(f"Embedder: model must be a class of models such as rv.VRAE, a trained model, or None, got "
+                        f"{cls!r}")
+    return cls.for_data(data, z_dim=z_dim, **(parts or {}))
 
 
 def latent_widths(model: Any) -> dict[str, tuple[int, int | None]]:

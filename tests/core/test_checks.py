@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyro.poutine as poutine
 import pytest
 import torch
@@ -14,9 +15,29 @@ from torch import Tensor
 from zoo import MASK, ZOO, B, H, T, X, Z
 
 import pyro_rvae as rv
-from pyro_rvae.core.checks import check_count
+from pyro_rvae.core.checks import check_count, check_seed, check_weight
 
 BOTH = pytest.mark.parametrize("explicit", [False, True], ids=["vectorised", "explicit"])
+
+
+def test_seeds() -> None:
+    for seed in (0, 2**63 - 1, np.int32(7), np.uint64(9)):
+        assert check_seed("generate", seed) == int(seed) and type(check_seed("generate", seed)) is int
+    for wrong in (None, 1.5, np.float64(2), True, np.bool_(1), "0"):
+        with pytest.raises(TypeError, match="generate: seed must be an integer of at least 0, got"):
+            check_seed("generate", wrong)
+    for wrong in (-1, np.int64(-3), 2**63):
+        with pytest.raises(ValueError, match=r"generate: seed must be from 0 to 2\*\*63 - 1, got"):
+            check_seed("generate", wrong)
+
+
+def test_numpys_numbers_count() -> None:
+    check_count("num", np.int64(3))
+    check_weight("weight", np.float32(0.5))
+    with pytest.raises(ValueError, match="num must be an integer of at least 1"):
+        check_count("num", np.int64(0))
+    with pytest.raises(ValueError, match="num must be an integer of at least 1"):
+        check_count("num", np.float64(1))
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", None])

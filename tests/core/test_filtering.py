@@ -19,7 +19,7 @@ from zoo import LENGTHS, MASK, ZOO, Case
 
 import pyro_rvae as rv
 from pyro_rvae.core.filtering import particle_filter
-from pyro_rvae.core.resampling import effective_size, multinomial, systematic
+from pyro_rvae.core.resampling import effective_size, multinomial, reweighed, systematic
 
 
 def filters(case: Case) -> bool:
@@ -350,3 +350,17 @@ def test_nothing_is_made_on_the_default_device_and_no_step_waits_for_one(name: s
         loss = elbo.differentiable_loss(model.model, model.guide, x.to("meta"), MASK.to("meta"), **extra)
         loss.backward()
     assert loss.device.type == "meta"
+
+
+def test_weights_sum_to_one_however_small_the_densities() -> None:
+    before = torch.full((200, 2), 1 / 200, dtype=torch.float32).log()
+    total = before - 5e6 - 3 * torch.randn(200, 2, dtype=torch.float32)
+    total[3, 1] = -torch.inf
+    found, increment = reweighed(before, total.requires_grad_())
+    torch.testing.assert_close(found.exp().sum(0), torch.ones(2, dtype=torch.float32))
+    torch.testing.assert_close(increment, total.double().logsumexp(0).float())
+    assert bool((effective_size(found) <= 200.01).all())
+    (slope,) = torch.autograd.grad(increment.sum(), total)  # the log of the sum has the weights as its gradient
+    torch.testing.assert_close(slope, found.exp())
+    dead, nothing = reweighed(before, torch.full_like(before, -torch.inf))
+    assert torch.equal(dead, before) and bool(nothing.isneginf().all())

@@ -25,7 +25,7 @@ def test_past_median_and_truth(texts, size):
     found = forecast()
     truth = np.arange(6.0).reshape(3, 2)
     panels = plots.forecast_plot(found, truth, sequence=1)
-    assert len(panels) == 2 and "VRNN: 30 draws of the next 4 frames after b" in texts(panels)
+    assert len(panels) == 2 and "VRNN: 30 draws of the next 4 frames after b (2 of 2)" in texts(panels)
     for d, axes in enumerate(panels):
         last = found.past[1][-1, d]
         assert np.allclose(line(axes, "past").get_ydata(), found.past[1][-10:, d])
@@ -52,8 +52,27 @@ def test_without_times_and_ids(texts):
     found = forecast(times=False, ids=None)
     panels = plots.forecast_plot(found, past=3)
     assert "steps from the last frame that was seen" in texts(panels)
-    assert "VRNN: 30 draws of the next 4 frames after sequence 1" in texts(panels)
+    assert "VRNN: 30 draws of the next 4 frames after sequence 1 of 2" in texts(panels)
     assert line(panels[0], "past").get_xdata().tolist() == [-2, -1, 0]
+
+
+def test_many_zeros_and_ones_are_a_roll(texts, size):
+    found = forecast("binary", width=88, horizon=6)
+    found.draws[:] = 0
+    found.draws[:, 1, :, 39], found.draws[::2, 1, :, 43] = 1, 1  # middle C; E in every second draw
+    for past in found.past:
+        past[:] = 0
+    found.past[1][:, 36] = 1
+    panels = plots.forecast_plot(found, np.ones((4, 88)), sequence=1, past=5)
+    assert len(panels) == 3 and {"pitch", "C4", "What came"} <= set(texts(panels))
+    before, ahead = (image.get_array() for image in panels[0].images)
+    low = round(panels[0].images[0].get_extent()[2] + 0.5)
+    assert before.shape[1] == 5 and np.all(before[36 - low] == 1)
+    assert np.allclose(ahead[39 - low], 1) and np.allclose(ahead[43 - low], 0.5)
+    assert set(np.unique(panels[1].images[1].get_array())) == {0.0, 1.0}, "one draw"
+    assert np.isnan(panels[2].images[1].get_array().filled(np.nan)[:, 4:]).all(), "of what came no more is known"
+    assert size(panels) > 10_000
+    assert len(plots.forecast_plot(found, features=[39])) == 1
 
 
 def test_features_are_chosen(texts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -32,6 +34,21 @@ def test_one_sequence(rng, texts, size):
     assert [(p.get_x(), p.get_x() + p.get_width()) for p in spans] == [(6.5, 8.5)]
     np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), found.observed[0, :, 0])
     assert size(panels) > 10_000
+
+
+def test_missing_frames_leave_a_gap(rng, texts, size):
+    found = made(rng, lengths=(12, 6, 4))
+    steps = -1.0 - found.by_step  # log-densities above 0: a 0 in a gap would be the highest
+    for part in (steps, found.observed[..., 0]):
+        part[1, 2], part[2] = np.nan, np.nan
+    steps[1, 4] = np.inf
+    gaps = dataclasses.replace(found, by_step=steps)
+    panels = plots.score_plot(gaps, threshold=-1.5)
+    assert "sequence 1" in "".join(texts(panels)), "the one with the infinite score"
+    drawn = panels[1].patches[1].get_data().values
+    np.testing.assert_array_equal(np.isnan(drawn), np.isnan(steps[1, :6]))
+    assert drawn[4] == np.nanmax(steps[1, [0, 1, 3, 5]])
+    assert len(plots.score_plot(gaps, [2], threshold=-1.5)) == 2 and size(panels) > 10_000
 
 
 def test_several_of_them_and_one_step(rng, texts, size):

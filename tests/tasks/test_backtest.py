@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from functools import partial
@@ -266,7 +267,7 @@ def test_what_is_refused(found: Any) -> None:
 def test_a_forecaster_of_ones_own() -> None:
     """forecast() with a model is one, and gives what the model gives; a loop over the pasts sees what it should."""
     data = waves([16, 14])
-    data.times = torch.cat([torch.arange(16.0), torch.arange(14.0)])
+    data.times, data.ids = torch.cat([torch.arange(16.0), torch.arange(14.0)]), ("a", "b")
     given: dict[str, Any] = {"context": 6, "stride": 2, "num": 30}
     whole, own = (backtest(model, data, 3, **given) for model in (Wave(), partial(forecast, Wave())))
     assert np.allclose(own.errors["forecaster"].squared_error, whole.errors["Wave"].squared_error)
@@ -274,6 +275,7 @@ def test_a_forecaster_of_ones_own() -> None:
     def last(past: SequenceDataset, horizon: int, num: int, *, controls: Any, seed: int) -> np.ndarray:
         assert controls.shape == (len(past), 3, 2)
         assert len(past[0]) != 6 or torch.equal(controls[0, 0, 0], data.controls[int(past.times[5]) + 1, 0])
+        assert past.ids is None or past.ids[0] == f"a[:{int(past.times[5]) + 1}]" and past.ids[-1] == "b[:11]"
         return np.tile(torch.stack([x[-1] for x in past]).numpy()[None, :, None], (num, 1, horizon, 1))
 
     found = backtest(last, data, 3, **given)
@@ -295,3 +297,14 @@ def test_draws_without_bound_are_named() -> None:
 
     with pytest.raises(ValueError, match="not all finite"):
         backtest(Burst(), torch.randn(12, 1), 2, num=2)
+
+
+def test_a_series_that_never_changes() -> None:
+    """The naive forecast is perfect, so that nothing can be divided by its error: words, not nan."""
+    data = SequenceDataset(torch.full((20, 1), 5.0), [10, 10])
+    found = backtest(rv.VRNN.for_data(data, z_dim=2, h_dim=4), data, 2, num=3)
+    assert "The best naive forecast (naive) is never wrong here, so there is no skill" in repr(found)
+    assert "nan" not in repr(found)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["skill"]["crps"]["value"] is None
+    right = dict.fromkeys(found.methods, found.errors["naive"])
+    assert "never wrong here, and no more is the model." in repr(dataclasses.replace(found, errors=right))

@@ -193,3 +193,8 @@ def test_what_is_refused() -> None:
         embed(path.make(), data_of(path))
     with pytest.raises(TypeError, match="embed needs a data set"):
         embed(vrnn.make(), "letters")
+
+
+def test_json_has_no_nan() -> None:
+    found = rv.tasks.Embedding(np.array([[np.nan, 1.0]]), ("a", "b"), "sequence", np.array([3]), None, 1, None, "m")
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["values"] == [[None, 1.0]]

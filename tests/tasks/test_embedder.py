@@ -232,3 +232,44 @@ def test_it_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pyro_rvae.tasks.embedder")
     with pytest.raises(ImportError, match=r'needs scikit-learn.*pip install "pyro-rvae\[sklearn\]"'):
         _ = rv.tasks.Embedder
+
+
+# ------------------------------------------------------------------------------------------ what X is
+def test_a_model_of_sequences_reads_sequences() -> None:
+    """Arrays (T,) in a list are series to it, of one length or several, in training and afterwards."""
+    random = np.random.default_rng(0)
+    equal, ragged = [random.normal(size=4) for _ in range(6)], [random.normal(size=n) for n in (3, 4, 5, 4, 4, 3)]
+    for model, x in ((rv.VRAE, equal), (rv.VRAE, ragged), (None, ragged)):
+        found = Embedder(model, **TINY).fit(x)
+        assert isinstance(found.model_, rv.VRAE) and found.n_features_in_ == 1
+        one = found.transform([ragged[1]])
+        assert found.transform(ragged).shape == (6, 2)
+        for same in (ragged[1:2], [ragged[1][:, None]], ragged[1][None], [torch.from_numpy(ragged[1])]):
+            assert np.allclose(found.transform(same), one)
+    rows = Embedder(**TINY).fit(equal)
+    assert rows.model_.static and rows.n_features_in_ == 4 and rows.fit(ragged).n_features_in_ == 1
+    two = Embedder(**TINY).fit([np.stack([x, x], -1) for x in ragged])
+    with pytest.raises(ValueError, match=r"fitted on sequences of 2 features, and X are rows .* \(T_i, 2\)"):
+        two.transform(np.zeros((3, 4)))
+
+
+def test_data_frames_are_read_by_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    x, _ = waves(6)
+    frames = [pandas.DataFrame(one, columns=["a", "b"]) for one in x]
+    found = Embedder(**TINY).fit(frames)
+    assert found.model_.data_card.names == ("a", "b")
+    assert np.allclose(found.transform([frame[["b", "a"]] for frame in frames]), Embedder(**TINY).fit(x).transform(x))
+    with pytest.raises(ValueError, match=r"lacks \['b'\] and has \['c'\]"):
+        found.transform([frames[0].rename(columns={"b": "c"})])
+
+
+@pytest.mark.parametrize("X", [[], (), None])
+def test_nothing_to_fit(X: Any) -> None:
+    with pytest.raises(ValueError, match="Embedder: X must hold at least one sequence or row"):
+        Embedder().fit(X)
+
+
+def test_parts_that_are_no_mapping() -> None:
+    with pytest.raises(TypeError, match="Embedder: parts must be a mapping"):
+        Embedder(parts=[1]).fit(waves(4)[0])  # type: ignore[arg-type]

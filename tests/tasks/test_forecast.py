@@ -222,3 +222,35 @@ def test_what_is_refused() -> None:
             found.quantile(q)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="levels must be probabilities"):
         found.interval(1.0)
+
+
+def test_what_is_told_of_raw_pasts() -> None:
+    data = SequenceDataset(torch.randn(8, 2), [5, 3], labels=[0, 1])
+    model = rv.VRNN.for_data(data, z_dim=2, h_dim=4, context=rv.Context.for_data(data))
+    found = forecast(model, list(data), 2, 5, labels=[0, 1])
+    assert np.array_equal(found.draws, forecast(model, data, 2, 5).draws)
+    with pytest.raises(ValueError, match="a data set holds its own labels"):
+        forecast(model, data, 2, 5, labels=[0, 1])
+
+
+def test_several_quantiles_and_json() -> None:
+    draws = np.random.default_rng(0).normal(size=(9, 1, 2, 1))
+    found = Forecast(draws, (np.zeros((3, 1)),), "real")
+    both = found.quantile([0.1, 0.9])
+    assert np.array_equal(both, np.stack([found.quantile(0.1), found.quantile(np.float64(0.9))]))
+    draws[0] = np.nan
+    broken = json.loads(json.dumps(Forecast(draws, found.past, "real").to_dict(), allow_nan=False))
+    assert broken["mean"] == [[[None], [None]]]
+    for q in ([0.1, 1.5], [], "a", True):
+        with pytest.raises(ValueError, match="q must be a probability between 0 and 1, such as 0.9, or several"):
+            found.quantile(q)
+
+
+@pytest.mark.parametrize("controls", ["a", 5, ["a"], {"u": 1}, np.array("a")])
+def test_controls_that_are_no_numbers(controls: Any) -> None:
+    data = SequenceDataset(torch.randn(8, 2), [5, 3], controls=torch.randn(8, 1))
+    model = rv.VRNN.for_data(data, z_dim=2, h_dim=4, context=rv.Context(control_dim=1))
+    with pytest.raises(TypeError, match="forecast: controls must be numbers"):
+        forecast(model, data, 2, 3, controls=controls)
+    again = forecast(model, data, 2, 3, controls=np.ones((2, 1)).tolist())
+    assert np.array_equal(again.draws, forecast(model, data, 2, 3, controls=torch.ones(2, 2, 1)).draws)

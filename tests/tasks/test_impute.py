@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,10 @@ def test_without_flags_sweeps_are_a_gibbs_sampler() -> None:
 
 def test_a_model_that_never_read_a_gap_sweeps_by_itself() -> None:
     data = gaps()
-    assert ", 10 sweeps" in impute(LinearGaussian(), data, 2).source
+    assert ", 30 sweeps" in impute(LinearGaussian(), data, 2).source
     assert "sweep" not in impute(Gappy(), data, 2).source
     model = rv.RVAE.for_data(SequenceDataset(torch.randn(9, 2), [9]), z_dim=2, h_dim=3)
-    assert not model.data_card.missing and "10 sweeps" in impute(model, [torch.tensor([[0.1, torch.nan]])], 2).source
+    assert not model.data_card.missing and "30 sweeps" in impute(model, [torch.tensor([[0.1, torch.nan]])], 2).source
     model = rv.RVAE.for_data(data, z_dim=2, h_dim=3)
     assert model.data_card.missing and "sweep" not in impute(model, data, 2).source
 
@@ -195,7 +196,7 @@ def test_of_nothing_missing_a_draw_is_the_data() -> None:
     data = SequenceDataset(torch.randn(6, 2), [4, 2])
     made = impute(rv.RVAE(2, 2, 3, likelihood=rv.Normal), data, 5)
     assert made.draws.shape == (5, 0) and torch.equal(made.filled().values, data.values) and made.rows() == []
-    assert repr(made) == "Imputation of 0 missing elements of 2 sequences, 5 draws by RVAE, 10 sweeps."
+    assert repr(made) == "Imputation of 0 missing elements of 2 sequences, 5 draws by RVAE, 30 sweeps."
     assert torch.equal(made.filled(0).values, data.values) and (made.mean == data.values.numpy()).all()
 
 
@@ -414,3 +415,48 @@ def test_weights_that_are_no_numbers() -> None:
     with pytest.raises(ValueError, match="the draws have NaN: look for NaN in the model's parameters"):
         pyro.enable_validation(False)
         impute(model, SequenceDataset(x.flatten(0, 1), [x.shape[1]] * B), 2)
+
+
+# ------------------------------------------------------------------------------------------- what it is told, and says
+def test_intervals_cover_at_their_level() -> None:
+    """Of R draws of a law, and one more: the central 80% interval of 9 draws is that of the 1st and the 9th."""
+    random = np.random.default_rng(0)
+    data = SequenceDataset(torch.full((4000, 1), torch.nan), [4000], kind="real")
+    rows = np.arange(4000)
+    made = Imputation.of(data, random.normal(size=(9, 4000)), rows, 0 * rows, "normal")
+    low, high = made.interval(0.8)
+    assert np.array_equal(low[:, 0], made.draws.min(0)) and np.array_equal(high[:, 0], made.draws.max(0))
+    hidden = rv.data.HeldOut(rows, 0 * rows, random.normal(size=4000), (4000, 1), 1.0)
+    found = rv.tasks.imputation_scores(made, hidden)
+    assert found.pooled["coverage"] == pytest.approx(0.8, abs=4.5 * np.sqrt(0.16 / 4000))
+    assert found.inside.mean() == ((hidden.values >= low[:, 0]) & (hidden.values <= high[:, 0])).mean()
+    assert np.array_equal(made.interval(np.float32(0.8))[0], made.interval(float(np.float32(0.8)))[0])
+
+
+def test_labels_and_controls_of_raw_numbers() -> None:
+    x, u = torch.randn(8, 2), torch.randn(8, 3)
+    x[2, 0] = torch.nan
+    data = SequenceDataset(x, [5, 3], labels=[0, 1], controls=u)
+    model = rv.VRNN.for_data(data, z_dim=2, h_dim=4, context=rv.Context.for_data(data))
+    known = {"labels": [0, 1], "controls": [u[:5].numpy(), u[5:].numpy()]}
+    assert np.array_equal(impute(model, [x[:5], x[5:]], 3, **known).draws, impute(model, data, 3).draws)
+    with pytest.raises(ValueError, match="a data set holds its own controls and labels"):
+        impute(model, data, 3, **known)
+
+
+def test_results_as_json() -> None:
+    data = gaps()
+    for filling in (impute(LinearGaussian(), data, 3, sweeps=0), rv.tasks.fill(data)):
+        json.dumps(filling.to_dict(), allow_nan=False)
+    short, hidden = rv.data.hold_out(SequenceDataset(torch.randn(20, 1), [20]), 0.3)
+    found = rv.tasks.imputation_scores(rv.tasks.fill(short), hidden).to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False))["pooled"]["coverage"] is None
+
+
+def test_the_default_sweeps_forget_where_they_began() -> None:
+    """The chain's mean is the joint Gaussian's within its error; 10 sweeps leave it a twentieth of a deviation off."""
+    x = gaps().values[:LENGTH]
+    data, (mean, cov) = SequenceDataset(x, [LENGTH]), given_the_rest(x[:, 0])
+    found = impute(LinearGaussian(), data, 1500)
+    z = (found.draws.mean(0) - mean.numpy()) / cov.diagonal().sqrt().numpy() * np.sqrt(1500)
+    assert np.sqrt(np.square(z).mean()) < 1.75

@@ -128,3 +128,13 @@ def test_a_readme_of_the_users_own_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lengths", "median"), [({5: 1}, 5), ({1: 1, 9: 3}, 9), ({2: 2, 4: 1, 7: 1}, 2)])
 def test_median_length(lengths: dict[int, int], median: int) -> None:
     assert median_length(lengths) == median
+
+
+def test_figures_of_which_nothing_is_known(tmp_path: Path) -> None:
+    """A card does not say on which data a bound was found, unless it was told."""
+    model = rv.DMM.for_data(real(), z_dim=2, h_dim=4)
+    model.save_pretrained(tmp_path, metrics={"elbo": 1.25})
+    text = card(tmp_path)[1]
+    assert "## Figures given with the model" in text and "| ELBO | 1.250 |" in text and "held-out" not in text
+    model.save_pretrained(tmp_path, metrics={"elbo": 1.25, "split": "valid"})
+    assert "## Bounds on the valid data" in card(tmp_path)[1]

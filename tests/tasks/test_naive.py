@@ -107,3 +107,8 @@ def test_names_and_refusals() -> None:
         drift(PAST, 0)
     with pytest.raises(ValueError, match="seasonality"):
         seasonal_naive(PAST, 1, 0)
+
+
+def test_a_past_of_words() -> None:
+    with pytest.raises(ValueError, match=r"the past must be numbers \(T, D\), got str"):
+        naive("a", 2)

@@ -110,6 +110,8 @@ def test_only_trusted_packages_are_imported(package: str) -> None:
     assert package not in sys.modules, "an untrusted module must not be imported at all"
     assert import_name(f"{package}.Prior", (package,)).__name__ == "Prior"
     assert import_name(f"{package}.Prior", None).__name__ == "Prior"
+    with pytest.raises(ValueError, match="defined in '(posix|nt)' and not in the package that is trusted"):
+        import_name("os.system", ("os",))
 
 
 @pytest.mark.parametrize("path", ["os.system", "builtins.eval", "pyro_rvae.data.files.Path",

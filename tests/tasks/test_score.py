@@ -71,7 +71,8 @@ def test_a_filter_finds_kalmans_densities() -> None:
 
 def test_a_smoother_as_proposal_is_consistent_too() -> None:
     data = sequences()
-    few, many = (score(LinearGaussian(), data, k, expected=None).by_step - exact_steps(data) for k in (10, 4000))
+    few, many = (score(LinearGaussian(), data, k, method="filter", expected=None).by_step - exact_steps(data)
+                 for k in (10, 4000))
     assert np.abs(many).mean() < 0.03 < np.abs(few).mean()
 
 
@@ -154,18 +155,19 @@ def test_every_model(name: str) -> None:
     assert torch.equal(state, torch.get_rng_state()) and model.training
     assert store.keys() == dict(pyro.get_param_store().items()).keys()
     lengths = np.ones(4) if case.static else LENGTHS.numpy()
-    np.testing.assert_array_equal((~np.isnan(found.by_step)).sum(1), lengths)
-    assert np.isfinite(found.by_sequence).all() and np.isfinite(found.by_step[:, 0]).all()
+    np.testing.assert_array_equal(found.lengths, lengths)
+    assert np.isfinite(found.by_sequence).all()
     assert found.expected.shape == found.observed.shape == found.spread.shape
-    missing = np.isnan(found.observed).all(-1) & ~np.isnan(found.by_step)
-    assert (found.by_step[missing] == 0).all()
-    if not missing.any():
-        np.testing.assert_allclose(np.nansum(found.by_step, 1), found.by_sequence, atol=1e-9)
+    np.testing.assert_array_equal(np.isfinite(found.by_step), ~np.isnan(found.observed).all(-1))
+    np.testing.assert_array_equal((~np.isnan(found.by_step)).sum(1), found.frames)
+    np.testing.assert_allclose(np.nansum(found.by_step, 1), found.by_sequence, atol=1e-9)
     assert name in ("RVAE-noncausal", "path-prior") or found.method != "prefix" or found.expected_by == "forecast"
 
 
 @pytest.mark.parametrize(("name", "method"), [
-    ("VRNN", "filter"), ("DMM", "filter"), ("KVAE", "filter"), ("DSAE", "prefix"), ("VRAE", "prefix"),
+    ("VRNN", "filter"), ("DMM", "prefix"), ("KVAE", "filter"), ("DSAE", "prefix"), ("VRAE", "prefix"),
+    ("DMM-ST-L", "filter"), ("SRNN", "prefix"), ("SRNN-filter", "filter"), ("RVAE-noncausal", "prefix"),
+    ("conditional-VRNN", "filter"), ("supervised-VRNN", "filter"), ("mixture-prior", "filter"),
     ("HRAE", "prefix"), ("slow-clock", "prefix"), ("VAE", "whole"), ("AE", "reconstruction"),
 ])
 def test_the_default_method(name: str, method: str) -> None:
@@ -226,34 +228,85 @@ def test_thresholds_count() -> None:
     assert runs == [(1, 1, 3, 1, 5.0, 2), (0, 0, 1, 0, 3.0, 1)]
 
 
-def test_a_missing_frame_says_nothing() -> None:
-    case = ZOO["gaps-VRNN"]
+@pytest.mark.parametrize(("name", "method"), [("gaps-VRNN", "filter"), ("gaps-VRNN", "bootstrap"),
+                                              ("gaps-DMM", "prefix"), ("gaps-DMM", "whole")])
+def test_what_is_missing_has_no_score(name: str, method: str) -> None:
+    case = ZOO[name]
     data = as_dataset(case)
     values = data.values.clone()
-    values[2] = torch.nan
-    found = score(case.make(), rv.data.SequenceDataset(values, data.lengths), 3, expected=None)
-    assert found.by_step[0, 2] == 0 and np.isfinite(found.by_sequence).all()
+    values[2] = values[int(data.starts[1]): int(data.starts[1]) + int(data.lengths[1])] = torch.nan
+    found = score(case.make(), rv.data.SequenceDataset(values, data.lengths), 3, method=method, expected=None)
+    assert np.isfinite(found.by_sequence).all() and found.by_sequence[1] == 0
+    assert np.isnan(found.per_frame[1]) and found.frames[1] == 0 and "frames seen" in repr(found)
+    if method == "whole":
+        return
+    assert np.isnan(found.by_step[0, 2]) and np.isnan(found.by_step[1]).all() and np.isnan(found.peak[1])
+    np.testing.assert_array_equal(np.nansum(found.by_step, 1), found.by_sequence)
+    assert np.isnan(list(found.rows(0.0))[2]["score"]) and not list(found.rows(-99.0))[2]["flag"]
 
 
-def test_raw_units() -> None:
+def test_missing_frames_are_no_anomalies_and_spoil_no_threshold() -> None:
+    steps = np.array([[-3.0, np.nan, -2.0], [-4.0, -3.5, np.nan], [np.nan] * 3])  # log-densities above 0
+    observed = np.where(np.isnan(steps), np.nan, 0.5)[..., None]
+    found = Scores(by_step=steps, by_sequence=np.nansum(steps, 1), lengths=np.array([3, 3, 3]), method="filter",
+                   num_particles=3, observed=observed)
+    assert found.threshold(0.7) == -2.0
+    assert [(a.sequence, a.start, a.stop) for a in found.anomalies(-3.2)] == [(0, 2, 3), (0, 0, 1)]
+    np.testing.assert_array_equal(found.per_frame, [-2.5, -3.75, np.nan])
+    np.testing.assert_array_equal(found.peak, [-2.0, -3.5, np.nan])
+    np.testing.assert_array_equal(found.flags(-9.0, "sequence"), [True, True, False])  # not the one without a frame
+    assert found.threshold(0.6, "sequence") == -5.0 and found.threshold(0.6, "peak") == -2.0
+
+
+@pytest.mark.parametrize("model", [LinearGaussian(), LinearGaussian(smooth=False)], ids=["smoother", "filter"])
+def test_no_score_depends_on_what_comes_later(model: LinearGaussian) -> None:
+    data = sequences(2)
+    values = data.values.clone()
+    values[int(data.starts[1]) - 1] += 9.0
+    later = rv.data.SequenceDataset(values, data.lengths)
+    a, b = (score(model, side, 5, expected=None).by_step for side in (data, later))
+    np.testing.assert_allclose(a[0, :-1], b[0, :-1], atol=1e-9)
+    assert b[0, -1] > a[0, -1] + 1
+    a, b = (score(model, side, 5, method="bootstrap", expected=None).by_step for side in (data, later))
+    np.testing.assert_allclose(a[0, :-1], b[0, :-1], atol=1e-9)
+    leaks = [score(LinearGaussian(), side, 5, method="filter", expected=None).by_step for side in (data, later)]
+    assert np.abs(leaks[0] - leaks[1])[0, :-1].max() > 0.05
+
+
+def test_bootstrap_finds_kalmans_densities() -> None:
+    data = sequences()
+    found = score(LinearGaussian(), data, 4000, method="bootstrap", expected=None)
+    np.testing.assert_allclose(found.by_step, exact_steps(data), atol=0.12)
+    again = score(LinearGaussian(), data, 4000, method="bootstrap", expected=None, batch_size=1)
+    np.testing.assert_allclose(again.by_step, found.by_step, atol=1e-9)
+    assert "particle filter without the guide" in repr(found)
+    mixed = ZOO["SRNN-mixture"]  # whose prior is no transformed Gaussian
+    assert np.isfinite(score(mixed.make(), as_dataset(mixed), 3, method="bootstrap", expected=None).by_sequence).all()
+
+
+def test_raw_data_in_and_the_models_units_of_densities() -> None:
     raw = [10 + 2 * torch.randn(5, 2), 10 + 2 * torch.randn(3, 2)]
     data = rv.data.SequenceDataset.from_sequences(raw, names=["a", "b"])
     units = rv.data.Affine.standardize(data.values)
     model = rv.VRNN.for_data(data.transformed(units), z_dim=2, h_dim=4)
     a, b = score(model, data.transformed(units), 3), score(model, raw, 3)
     np.testing.assert_allclose(a.by_step, b.by_step)
+    np.testing.assert_allclose(np.nansum(a.by_step, 1), a.by_sequence)
+    theirs = rv.evaluate(model, data.transformed(units), num_particles=2000).bound(2000) * 8  # nats per frame
+    np.testing.assert_allclose(score(model, raw, 2000, method="whole", expected=None).by_sequence.sum(), theirs,
+                               atol=0.3)
     np.testing.assert_allclose(a.observed[0], raw[0])
-    assert abs(np.nanmean(a.expected) - 10) < 2 and a.transformed and "transformed" in repr(a)
+    assert abs(np.nanmean(a.expected) - 10) < 2 and "Nats, in the model's units" in repr(a)
     np.testing.assert_allclose(a.residual, (a.observed - a.expected) / a.spread)
 
 
 # ------------------------------------------------------------------------------------------------ what it prints
 def test_table_rows_and_json() -> None:
-    found = score(LinearGaussian(), sequences(12, 4, ids=[f"day {i}" for i in range(12)], names=["load"]), 3,
-                  num_expected=2)
+    data = sequences(12, 4, ids=[f"day {i}" for i in range(12)], names=["load"])
+    found = score(LinearGaussian(smooth=False), data, 3, num_expected=2)
     text = repr(found)
     assert text.startswith("LinearGaussian: anomaly scores of 12 sequences (-log p(x_t | past), particle filter, "
-                           "3 particles). Nats; higher is stranger.")
+                           "3 particles). Nats, in the model's units; higher is stranger.")
     top = int(found.by_sequence.argmax())
     assert text.splitlines()[2].split()[:3] == ["day", str(top), f"{found.by_sequence[top]:.3f}"]
     assert text.endswith("and 2 more")
@@ -261,21 +314,27 @@ def test_table_rows_and_json() -> None:
     assert len(rows) == 48 and list(rows[0]) == ["sequence", "time", "score", "sequence_score", "flag", "load",
                                                  "load expected"]
     assert rows[5]["score"] == found.by_step[1, 1] and rows[5]["time"] == 1
-    said = json.loads(json.dumps(found.to_dict()))
+    assert found.threshold(np.float32(0.5)) == found.threshold(0.5) and found.flags(np.float32(1e9)).sum() == 0
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert said["by_step"][0] == found.by_step[0].tolist() and said["method"] == "filter"
     static = score(ZOO["VAE"].make(), as_dataset(ZOO["VAE"]), 2)
     assert "4 items" in repr(static) and len(list(static.rows())) == 4
+    gaps = made([[np.nan, np.inf, 1.0]]).to_dict()
+    assert json.loads(json.dumps(gaps, allow_nan=False))["by_step"] == [[None, None]]
+    whole = score(LinearGaussian(), sequences(2, 3), np.int64(2), method="whole", expected=None, seed=np.int32(3))
+    assert [row["flag"] for row in whole.rows(float(whole.by_sequence.min()))].count(True) == 3  # of the higher one
 
 
 # ------------------------------------------------------------------------------------------------ bad input
 def test_bad_input() -> None:
     model, data = LinearGaussian(), sequences(2, 3)
     for how, match in (
-        ({"method": "kalman"}, "method must be one of filter, prefix"),
+        ({"method": "kalman"}, "method must be one of filter, bootstrap, prefix"),
         ({"expected": "mean"}, "expected must be one of auto, forecast"),
         ({"num_expected": 1}, "num_expected must be"),
         ({"num_particles": 0}, "num_particles must be"),
         ({"labels": [1, 2]}, "a data set holds its own"),
+        ({"seed": -1}, "score: seed must be from 0"),
     ):
         with pytest.raises(ValueError, match=match):
             score(model, data, **how)
@@ -285,6 +344,9 @@ def test_bad_input() -> None:
         score(ZOO["VAE"].make(), as_dataset(ZOO["VAE"]), method="prefix")
     with pytest.raises(ValueError, match="no latent in the loop that samples x"):
         score(ZOO["VRAE"].make(), as_dataset(ZOO["VRAE"]), method="filter")
+    for seed in (None, 1.5, True):
+        with pytest.raises(TypeError, match="score: seed must be an integer of at least 0"):
+            score(model, data, seed=seed)
     with pytest.raises(TypeError, match="score needs a data set"):
         score(model, "beats.csv")
     pair = rv.Pair(model.model, AutoNormal(model.model))

@@ -407,3 +407,14 @@ def test_settings_without_a_name_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="schedule is .*no dotted path"):
         save_pretrained(rv.VRNN(3, 2, 4), tmp_path / "run", schedule=lambda step: step)
     assert not (tmp_path / "run").exists()
+
+
+def test_no_folder_and_no_model(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    model = rv.VRNN(2, z_dim=2, h_dim=2)
+    for place in (tmp_path / "mine.txt", tmp_path / "mine.txt" / "below"):
+        with pytest.raises(ValueError, match="save_pretrained writes a folder, and .*mine.txt is a file"):
+            model.save_pretrained(place)
+    with pytest.raises(TypeError, match="expected a SequenceVAE, got the class VRNN: make one first"):
+        rv.tasks.save_pretrained(rv.VRNN, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -11,6 +11,8 @@ import pyro.poutine as poutine
 import pytest
 import torch
 from linear_gaussian import C, LinearGaussian, Q, R, dense
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from zoo import ZOO, B
 
@@ -124,9 +126,9 @@ def test_everything_is_in_raw_units() -> None:
     raw = Stream(model, 2, 20, expected=True)
     for frame, before in zip(x, found, strict=True):
         f = raw.update((frame * scale + loc).numpy())
-        np.testing.assert_allclose(f.log_density_model, before.log_density, atol=1e-9)
+        np.testing.assert_allclose(f.log_density, before.log_density, atol=1e-9)
         taken = (scale.log() * ~frame.isnan()).sum(-1).numpy()
-        np.testing.assert_allclose(f.log_density, before.log_density - taken, atol=1e-9)
+        np.testing.assert_allclose(f.log_density_raw, before.log_density - taken, atol=1e-9)
         np.testing.assert_allclose(f.expected, before.expected * scale.numpy() + loc.numpy(), atol=1e-9)
     np.testing.assert_allclose(raw.forecast(2, 10), ahead * scale.numpy() + loc.numpy(), atol=1e-9)
 
@@ -136,10 +138,9 @@ def test_a_frame_that_is_missing_moves_time_on() -> None:
     stream = Stream(case.make().eval(), 2, 10)
     found = stream.update(torch.full((2, 5), torch.nan))
     assert stream.ages == [1, 1] and found.age.tolist() == [1, 1] and np.isfinite(found.mean["z"]).all()
-    bare = Stream(case.make().eval(), 2, 10, bootstrap=True)
-    assert np.abs(bare.update(torch.full((2, 5), torch.nan)).log_density).max() < 1e-12  # nothing was observed
+    assert np.isnan(found.log_density).all() and np.isnan(found.log_density_raw).all()  # nothing was observed
     codes = Stream(ZOO["gaps-codes"].make().eval(), 1, 5, bootstrap=True)
-    assert codes.update([[-1, -1]]).log_density == pytest.approx(0.0, abs=1e-12)
+    assert np.isnan(codes.update([[-1, -1]]).log_density) and np.isfinite(codes.update([[-1, 1]]).log_density)
 
 
 def test_a_model_without_latents_is_exact() -> None:
@@ -152,6 +153,53 @@ def test_a_model_without_latents_is_exact() -> None:
         assert a.draws == {} and b.effective_size == pytest.approx(7.0)
         law = np.where(x[:, t] > 0, a.expected, 1 - a.expected)
         np.testing.assert_allclose(np.log(law).sum(-1), a.log_density, atol=1e-9)  # the mean of 0/1 is its law
+
+
+@pytest.mark.parametrize("name", ["VRNN", "DMM-ST-L"])
+def test_its_densities_are_the_scores_by_step(name: str) -> None:
+    """In one unit, and missing where the other is: a threshold of ``score`` is one for a stream."""
+    model = rv.VRNN(2, 2, 6, likelihood=rv.Normal) if name == "VRNN" else rv.DMM(
+        2, 2, 6, likelihood=rv.Normal, posterior=rv.Combiner, encoder=rv.Forward)
+    model.transform = Affine(torch.tensor([3.0, -1.0]), torch.tensor([10.0, 0.01]))
+    x = torch.randn(5, 1, 2) * model.transform.scale + model.transform.loc
+    x[1, 0, 1], x[3] = torch.nan, torch.nan
+    scores = rv.tasks.score(model, [x[:, 0]], 4000, expected=None)
+    stream = Stream(model.eval(), 1, 4000)
+    found = np.concatenate([stream.update(frame).log_density for frame in x])
+    assert scores.method == "filter"
+    np.testing.assert_allclose(-found, scores.by_step[0], atol=0.05)
+
+
+# ------------------------------------------------------------------------------------------------ extreme frames
+@pytest.mark.parametrize("far", [3e3, 1e4, 1e5])
+def test_weights_sum_to_one_after_a_spike(far: float) -> None:
+    model = LinearGaussian(smooth=False).float()
+    torch.set_default_dtype(torch.float32)
+    stream = Stream(model, 1, 200)
+    for value in (0.1, far, 0.2):
+        found = stream.update([[value]])
+        assert found.weights.sum() == pytest.approx(1.0, abs=1e-5)
+        assert 1 - 1e-5 <= found.effective_size[0] <= 200 * (1 + 1e-5)
+
+
+def test_a_frame_after_which_the_state_is_not_finite_is_refused() -> None:
+    model = rv.KVAE(2, 2, 6, likelihood=rv.Normal).float().eval()
+    stream = Stream(model, 3, 5)
+    usual = np.zeros((3, 2), np.float32)
+    stream.update(usual)
+    kept = {name: value.clone() for name, value in stream.state.items()}
+    with pytest.raises(ValueError, match=r"frame of series 1 can't be taken in.*KVAE would not be finite.*1e\+38"):
+        stream.update(np.array([[0.0, 0], [1e38, 3], [0, 0]], np.float32))
+    assert stream.ages == [1, 1, 1] and all(torch.equal(kept[n], v) for n, v in stream.state.items())
+    assert np.isfinite(stream.update(usual).log_density).all()
+
+
+def test_a_density_of_zero_recovers() -> None:
+    stream = Stream(LinearGaussian(smooth=False), 1, 20)
+    stream.update([[0.1]])
+    found = stream.update([[1e160]])  # the square is infinite
+    assert found.log_density[0] == -np.inf and found.weights.sum() == pytest.approx(1.0)
+    assert np.isfinite(stream.forecast(1, 3)).all()
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -178,10 +226,19 @@ def test_saved_and_resumed_it_goes_on_bit_for_bit(name: str, settings: dict[str,
     for t, series in enumerate([[3, 1, 0, 2], [0, 1, 2, 3]], 3):
         a, b = step(stream, t, series), step(again, t, series)
         for field in ("log_density", "weights", "effective_size"):
-            assert np.array_equal(getattr(a, field), getattr(b, field)), field
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field), field)
         assert all(np.array_equal(a.draws[site], b.draws[site]) for site in a.draws)
     ahead = None if u is None else torch.zeros(B, 2, 2)
     assert np.array_equal(stream.forecast(2, 5, ahead), again.forecast(2, 5, ahead))
+
+
+def rewritten(path: Path, to: Path, version: int) -> None:
+    """The file as another version of the package says that it wrote it."""
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["pyro_rvae.Stream"]) | {"version": version}
+    if version == 1:
+        del about["version"]
+    save_file(load_file(path), to, {"pyro_rvae.Stream": json.dumps(about)})
 
 
 def test_files_that_are_no_stream_of_the_model(tmp_path: Path) -> None:
@@ -193,6 +250,20 @@ def test_files_that_are_no_stream_of_the_model(tmp_path: Path) -> None:
         Stream.load(path, rv.STORN(5, 3, 8))
     with pytest.raises(ValueError, match="a VRNN with other weights"):
         Stream.load(path, rv.VRNN(5, 3, 8))
+    flipped = rv.VRNN(5, 3, 8)
+    flipped.load_state_dict(model.state_dict())
+    next(flipped.parameters()).data.neg_()  # the sum of the absolute values stays
+    with pytest.raises(ValueError, match="a VRNN with other weights"):
+        Stream.load(path, flipped)
+    flipped.load_state_dict(model.state_dict())
+    assert Stream.load(path, flipped).ages == [1, 1]
+    flipped.transform = Affine(torch.zeros(5), torch.full((5,), 2.0))
+    with pytest.raises(ValueError, match="or another transform of its data"):
+        Stream.load(path, flipped)
+    for version, match in ((1, "an earlier version of pyro_rvae, which could not tell"), (9, "a newer version")):
+        rewritten(path, tmp_path / "form", version)
+        with pytest.raises(ValueError, match=match):
+            Stream.load(tmp_path / "form", model)
     with pytest.raises(ValueError, match="there is no file"):
         Stream.load(tmp_path / "none", model)
     (tmp_path / "half").write_bytes(path.read_bytes()[:-9])
@@ -275,6 +346,14 @@ def test_wrong_settings_are_refused() -> None:
         Stream(model, 0)
     with pytest.raises(ValueError, match="num_particles must be an integer of at least 1"):
         Stream(model, num_particles=0)
+    with pytest.raises(ValueError, match="control_dim must be an integer of at least 0"):
+        Stream(model, control_dim=-1)
+    with pytest.raises(ValueError, match="Stream: seed must be from 0"):
+        Stream(model, seed=-1)
+    with pytest.raises(TypeError, match="Stream: seed must be an integer"):
+        Stream(model, seed=None)  # type: ignore[arg-type]
+    one = Stream(model, np.int64(2), np.int32(3), seed=np.int64(4), threshold=np.float32(0.5))
+    assert (one.num_series, one.num_particles) == (2, 3) and "num_series=2" in repr(one)
     with pytest.raises(TypeError, match="got 'systematic'"):
         Stream(model, resampling="systematic")  # type: ignore[arg-type]
     with pytest.raises(Unstreamable, match="bootstrap=True"):
@@ -302,7 +381,9 @@ def test_what_it_prints_and_gives_to_json() -> None:
     shown = repr(found)
     assert "VRNN: a frame of 20 series, 10 particles each" in shown and "... and 8 more" in shown
     assert f"{found.log_density[0]:.3f}" in shown and repr(stream).startswith("Stream(VRNN, num_series=20")
-    plain = json.loads(json.dumps(found.to_dict()))
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    gone = stream.update(torch.full((20, 5), torch.nan)).to_dict()
+    assert json.loads(json.dumps(gone, allow_nan=False))["log_density"] == [None] * 20
     assert plain["log_density"] == found.log_density.tolist() and plain["num_particles"] == 10
     assert np.allclose(found.weights.sum(0), 1) and found.draws["z"].shape == (10, 20, 3)
     found.draws["z"][:] = 7.0  # a copy: the stream's own stay as they are

@@ -102,3 +102,16 @@ def test_what_is_refused(trained: Any) -> None:
         paired(x, embed(encoder, x))
     with pytest.raises(TypeError, match="got SequenceDataset and ndarray"):
         paired(target, np.zeros((80, 2)))
+
+
+@pytest.mark.parametrize("length", [2.5, 0, True, "a"])
+def test_lengths(trained: Any, length: Any) -> None:
+    encoder, decoder, _ = trained
+    with pytest.raises(ValueError, match="translate: length must be an integer of at least 1"):
+        translate(encoder, decoder, pairs(2, 3)[0], length)
+
+
+def test_a_static_decoder_has_no_length(trained: Any) -> None:
+    decoder = rv.VAE.for_data(rv.data.StaticDataset(torch.randn(4, 2)), z_dim=2)
+    with pytest.raises(ValueError, match="translate: VAE is static, its items have no length"):
+        translate(trained[0], decoder, pairs(2, 3)[0], 4)

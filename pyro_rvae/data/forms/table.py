@@ -25,8 +25,9 @@ class Table(Form):
     """Numbers as they are: CSV in long form (a row for each frame) or ``.npz``; see :func:`~pyro_rvae.data.load`.
 
     Columns that stand in another order than ``names`` are put in order; others are refused. Written as CSV with the
-    columns ``sequence, time`` and the features (a missing element is an empty cell), or as ``.npz``. Option of
-    :meth:`write`: ``times``, a list of the times of each sequence (default: 0, 1, ...).
+    columns ``sequence, time`` and the features (a missing element is an empty cell), or as ``.npz``. Options of
+    :meth:`write`: ``times``, a list of the times of each sequence (default: 0, 1, ...), ``labels (N,)``, and
+    ``controls``, a list of ``(T_i, control_dim)``.
 
     Arguments:
         names: of the features; ``None``: any.
@@ -70,7 +71,8 @@ class Table(Form):
         return data
 
     def _write(self, path: Path, sequences: list[Tensor], ids: Sequence[str], *args: Any,
-               times: Sequence[Any] | None = None, **options: Any) -> None:
+               times: Sequence[Any] | None = None, labels: Sequence[Any] | None = None,
+               controls: Sequence[Any] | None = None, **options: Any) -> None:
         if self.static and path.suffix.lower() == ".csv":
             raise ValueError("static rows are written as .npz: CSV in long form is of sequences")
         if times is not None and [len(t) for t in times] != [len(x) for x in sequences]:
@@ -78,7 +80,7 @@ class Table(Form):
         if path.suffix.lower() == ".csv":
             names = self.names or [f"x{i}" for i, _ in enumerate(sequences[0].T, 1)]
             write_csv(path, [x.numpy() for x in sequences], ids, names, times, whole=self.kind != "real",
-                      dates=self.dates)
+                      dates=self.dates, labels=labels, controls=controls)
             return
         values = np.stack([x.numpy() for x in sequences]) if self.static else \
             np.concatenate([x.numpy() for x in sequences])
@@ -87,6 +89,8 @@ class Table(Form):
         arrays |= {} if self.names is None else {"names": np.array(self.names)}
         arrays |= {} if self.classes is None else {"classes": np.array(self.classes)}
         arrays |= {} if times is None else {"times": np.concatenate([np.asarray(t, dtype=float) for t in times])}
+        arrays |= {} if labels is None else {"labels": np.asarray(labels)}
+        arrays |= {} if controls is None else {"controls": np.concatenate([np.asarray(c) for c in controls])}
         with atomic(path) as file:
             np.savez_compressed(file, **arrays)
 
