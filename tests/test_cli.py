@@ -63,7 +63,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Failure:
         capsys.readouterr()
         assert main(words) == code
         out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        assert not out and "Traceback" not in err
         assert err.count("\n") == 1, err
         return err
 
@@ -164,12 +164,22 @@ def test_quiet(music: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_samples(music: str, capsys: pytest.CaptureFixture[str], refused: Failure) -> None:
     assert main(["train", "--data", music, "--out", "run", "--quiet", *TINY]) == 0
     assert main(["sample", "run"]) == 0
-    assert "8 samples of 5 frames: run/samples-0.mid" in capsys.readouterr().out
+    assert "8 samples of 5 frames, one after the other: run/samples-0.mid" in capsys.readouterr().out
     os.rename(music, "moved.npz")  # samples need no data
     assert main(["sample", "run", "--num", "1", "--length", "9", "--out", "a.mid", "--seed", "1"]) == 0
     assert read_midi("a.mid").shape == (9, 88)
-    assert "must end in .mid, .midi, .npz or .csv, got 'a.wav'" in refused("sample", "run", "--out", "a.wav")
+    message = refused("sample", "run", "--out", "a.wav")
+    assert "must end in .mid, .midi, .npz, .csv or .png, or be a new folder (no ending), got 'a.wav'" in message
     assert "the folder nowhere must exist" in refused("sample", "run", "--out", "nowhere/a.mid")
+    Path("dir.mid").mkdir()
+    assert "--out dir.mid is a folder" in refused("sample", "run", "--out", "dir.mid")
+    assert "nothing can be written to /proc/a.mid" in refused("sample", "run", "--out", "/proc/a.mid")
+    assert main(["sample", "run", "--num", "2", "--out", "two"]) == 0
+    assert sorted(os.listdir("two")) == ["1.mid", "2.mid"]
+    assert "--out two exists" in refused("sample", "run", "--out", "two")
+    assert main(["sample", "run", "--num", "2", "--out", "two.png"]) == 0
+    assert Path("two.png").read_bytes().startswith(PNG)
+    assert "not enough memory" in refused("sample", "run", "--num", str(10**12))
     assert "--num must be at least 1, got 0" in refused("sample", "run", "--num", "0")
 
 
@@ -313,7 +323,11 @@ def test_a_mistake_in_own_code_keeps_its_traceback(mypkg: str, music: str) -> No
     (["trian"], "there is no command 'trian'"),
     (["train", "--modle", "DMM"], "there is no option --modle (did you mean --model?)"),
     (["train", "--bogus", "3"], "there is no option --bogus; `pyro-rvae train --help` tells them all"),
-    (["train", "--epochs", "many"], "--epochs must be int, got many"),
+    (["train", "--epochs", "many"], "--epochs must be a whole number, got many"),
+    (["train", "--lr", "abc"], "--lr must be a number, got abc"),
+    (["train", "--patience", "never"], "--patience must be a whole number, got never"),
+    (["sample", "run", "--length", "foo"], "--length must be a whole number or 'training', got foo"),
+    (["sample", "run", "--num"], "--num needs a value"),
     (["train", "--schedule", "linear"], "--schedule must be one of 'cosine', 'constant', got linear"),
     (["train", "--model", "DNN"], "pyro_rvae has no 'DNN'"),
     (["train", "--model", "LSTM"], "must name a subclass of pyro_rvae.SequenceVAE, and LSTM is none"),
@@ -342,7 +356,7 @@ def test_what_cannot_be_done_as_asked(words: list[str], what: str, refused: Fail
 
 
 @pytest.mark.parametrize(("words", "what"), [
-    (["--model", "VAE"], "VAE is trained on a StaticDataset, and data holds sequences over time"),
+    (["--model", "VAE"], "music.npz holds sequences, and the model is of rows without time"),
     (["--device", "cuda:7"], "torch finds no GPU"),
 ])
 def test_a_run_that_cannot_begin_leaves_nothing(words: list[str], what: str, music: str, refused: Failure) -> None:
@@ -383,7 +397,7 @@ def test_a_mistake_in_an_own_constructor_keeps_its_traceback(mypkg: str, music: 
 
 
 def test_parts_of_another_kind(music: str, refused: Failure) -> None:
-    for words, what in ((["--model", "VRNN", "--model.recurrence", "torch.nn.LSTM"], "torch.nn; pass rv.LSTM"),
+    for words, what in ((["--model", "VRNN", "--model.recurrence", "torch.nn.LSTM"], "torch.nn; pass pyro_rvae.LSTM"),
                         (["--model.encoder", "LSTM"], "encoder: expected an Encoder"),
                         (["--model.likelihood", "Categorical"], "the likelihood Categorical is a law of categories"),
                         (["--model.h_dim", "0"], "DMM: h_dim must be an integer of at least 1, got 0"),
@@ -400,13 +414,50 @@ def test_one_test_sequence_has_nobody_to_swap_with(capsys: pytest.CaptureFixture
     assert re.search(r"Markov floor +\d+\.\d{3}  the ELBO is \d+\.\d{3} (below|above) it", out)
 
 
-def test_labels_and_controls_of_test_sequences_go_into_samples() -> None:
+def test_labels_and_controls_of_test_sequences_go_into_samples(refused: Failure) -> None:
     generator = np.random.default_rng(0)
-    np.savez("known.npz", values=generator.random((160, 4)) < 0.5, lengths=np.full(20, 8),
-             controls=generator.random((160, 2)), labels=np.arange(20))
+    lengths = np.tile([8, 8, 8, 4], 5)
+    np.savez("known.npz", values=generator.random((140, 4)) < 0.5, lengths=lengths, labels=np.arange(20),
+             controls=generator.random((140, 2)), split=np.where(np.arange(20) < 12, "train", np.where(
+                 np.arange(20) < 16, "valid", "test")))
     assert main(["train", "--data", "known.npz", "--out", "run", "--model", "RVAE", "--quiet", *TINY]) == 0
     with np.load("run/samples.npz") as file:
-        assert file["lengths"].tolist() == [8, 8]
+        assert file["lengths"].tolist() == [5, 5], "as --length says"
+    assert main(["sample", "run", "--num", "6", "--length", "7", "--out", "s.npz", "--quiet"]) == 0
+    with np.load("s.npz") as file:
+        assert file["lengths"].tolist() == [7, 7, 7, 4, 7, 7], "no longer than the controls are known"
+    assert "known for at most 8 frames" in refused("sample", "run", "--length", "9")
+
+
+def test_a_head_on_a_base(capsys: pytest.CaptureFixture[str]) -> None:
+    write("labels.npz", np.random.default_rng(0).standard_normal((160, 2)), labels=np.arange(20) % 2)
+    tiny = TINY[:TINY.index("--model.z_dim")]
+    assert main(["train", "--data", "labels.npz", "--out", "run", "--model", "Supervised", "--quiet", *tiny]) == 0
+    assert main(["sample", "run", "--num", "2", "--out", "s.npz", "--quiet"]) == 0
+    np.savez("labels.npz", values=1 + 2 * np.random.default_rng(1).standard_normal((200, 2)), lengths=np.full(25, 8))
+    assert main(["evaluate", "run"]) == 2
+    assert "labels.npz is not what this run was trained on: it has changed since" in capsys.readouterr().err
+
+
+def test_images_from_the_shell() -> None:
+    from PIL import Image
+
+    Path("png").mkdir()
+    for n in range(10):
+        Image.fromarray((255 * (np.random.default_rng(n).random((8, 12)) < 0.5)).astype(np.uint8)).save(f"png/{n}.png")
+    tiny = TINY[:TINY.index("--length")] + TINY[TINY.index("--length") + 2:TINY.index("--model.z_dim")]
+    for model in ("VAE", "ConvVAE"):
+        assert main(["train", "--data", "png", "--out", model, "--model", model, "--quiet", *tiny]) == 0
+        assert main(["reconstruct", model, "png", "--out", f"again-{model}", "--quiet"]) == 0
+        assert sorted(os.listdir(f"again-{model}"))[0] == "0.png"
+
+
+def test_labels_that_no_model_reads_do_not_fix_the_length() -> None:
+    write("labels.npz", np.random.default_rng(0).standard_normal((160, 2)), labels=np.arange(20) % 2)
+    assert main(["train", "--data", "labels.npz", "--out", "run", "--model", "VRNN", "--quiet", *TINY]) == 0
+    assert main(["sample", "run", "--num", "30", "--length", "11", "--out", "s.npz", "--quiet"]) == 0
+    with np.load("s.npz") as file:
+        assert file["lengths"].tolist() == [11] * 30
 
 
 def test_an_unknown_key_in_yaml(refused: Failure) -> None:
@@ -444,7 +495,7 @@ def test_broken_runs(music: str, refused: Failure) -> None:
 
 def test_midi_is_for_music(real: str, refused: Failure) -> None:
     assert main(["train", "--data", real, "--out", "run", "--quiet", *TINY]) == 0
-    assert "--out must end in .csv or .npz, got 'a.mid'" in refused("sample", "run", "--out", "a.mid")
+    assert "--out must end in .csv, .npz or .png, got 'a.mid'" in refused("sample", "run", "--out", "a.mid")
     write("other.npz", np.random.default_rng(0).standard_normal((96, 4)))
     assert "trained on real data with x_dim=3" in refused("evaluate", "run", "--data", "other.npz")
 
@@ -492,7 +543,24 @@ def test_each_objective_trains(music: str, elbo: str) -> None:
     assert json.loads(Path("run/metrics.json").read_text())["training"]["valid_elbo"] > 0
 
 
-def test_an_objective_that_the_model_does_not_take(music: str, refused: Failure) -> None:
-    words = ["--model", "VRAE", "--elbo", "FIVO", "--quiet", "true"]
-    said = refused("train", "--data", music, "--out", "run", *TINY, *words)
-    assert "no latent in the loop that samples x" in said
+def test_an_objective_that_the_model_does_not_take(music: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", music, "--out", "run", *TINY, "--model", "VRAE", "--elbo", "FIVO"]) == 2
+    out, err = capsys.readouterr()
+    assert not out, "nothing is said of a training that cannot begin"
+    last = err.splitlines()[-1]
+    assert last.startswith("pyro-rvae train: VRAE draws no latent in the loop that samples x"), "on a line of its own"
+
+
+def test_one_long_series_with_dates_and_windows(refused: Failure, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"2024-01-{1 + h // 24:02d}T{h % 24:02d}:00,{50 + 5 * np.sin(h / 4):.3f}" for h in range(300)]
+    Path("load.csv").write_text("\n".join(["time,load", *rows]) + "\n")
+    assert main(["train", "--data", "load.csv", "--model", "VRNN", "--window", "24", "--out", "run", *TINY]) == 0
+    assert main(["forecast", "run", "test", "--horizon", "3", "--num", "5", "--out", "ahead.csv"]) == 0
+    assert "2024-01-13T12:00" in Path("ahead.csv").read_text()
+    assert "has no time" in refused("train", "--data", "load.csv", "--model", "VAE", "--window", "24", "--out", "r2")
+
+
+def test_proteins(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("p.fasta").write_text("".join(f">p{i}\nMKV{'ACDEFGHIKL'[i]}WY\n" for i in range(10)))
+    assert main(["train", "--data", "p.fasta", "--form", "Protein", "--model", "VRNN", "--out", "run", *TINY]) == 0
+    assert Path("run/samples.fasta").read_text().startswith(">")

@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from pyro_rvae.cli import main
+from pyro_rvae.cli.telling import plain_warnings
+from pyro_rvae.criticism.progress import progress
 from pyro_rvae.tasks import read_midi
 
 TINY = ["--epochs", "1", "--batch_size", "4", "--num_particles", "2", "--num", "2", "--length", "5", "--quiet",
@@ -124,6 +126,38 @@ def test_impute(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows_of("missing.csv")) == 4
 
 
+def test_filled_data_are_the_users_own_file() -> None:
+    """Only gaps change: digits, labels, other columns, their order and the times stay as they were written."""
+    lines = ["time,note,wind,label,load,sequence".replace("note,", "")]
+    for n in range(3):
+        for t in range(6):
+            load = "" if t == 3 else f"{51.2 + t:.4f}"
+            lines.append(f"{10 + 2 * t},13.224,{n},{load},q{n}")
+    Path("mine.csv").write_text("\n".join(lines) + "\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main(["impute", "numbers", "mine.csv", "--num", "5", "--out", "back.csv"]) == 0
+        filled = Path("back.csv").read_text().splitlines()
+        for old, new in zip(lines, filled, strict=True):
+            assert old.split(",,")[0] == new[:len(old.split(",,")[0])] and ",," not in new
+            assert ",," in old or old == new
+        assert main(["impute", "numbers", "mine.csv", "--num", "5", "--out", "back.npz"]) == 0
+        held = np.load("back.npz")
+        assert held["times"][:3].tolist() == [10, 12, 14] and held["labels"].tolist() == [0, 1, 2]
+        assert str(held["values"][0, list(held["names"]).index("wind")]) == "13.224"
+        assert main(["impute", "numbers", "back.npz", "--num", "5", "--out", "again.csv"]) == 0
+    assert rows_of("again.csv")[1]["time"] == "12.0" and rows_of("again.csv")[6]["label"] == "1"
+    assert main(["reconstruct", "numbers", "back.npz", "--out", "again.csv"]) == 0
+    assert [row["time"] for row in rows_of("again.csv")][:2] == ["10.0", "12.0"]
+
+
+def test_names_of_what_comes_out() -> None:
+    assert main(["interpolate", "numbers", table("ends.csv", 2, 5), "--num", "3", "--out", "way.csv"]) == 0
+    assert list(dict.fromkeys(row["sequence"] for row in rows_of("way.csv"))) == ["s0", "s0 to s1 0.500", "s1"]
+    assert main(["sample", "numbers", "--prefix", "ends.csv", "--num", "3", "--length", "7", "--out", "on.csv"]) == 0
+    assert list(dict.fromkeys(row["sequence"] for row in rows_of("on.csv"))) == ["s0 (1)", "s1 (1)", "s0 (2)"]
+
+
 def test_score(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "numbers", table("new.csv", 2, 6), "--num_particles", "5", "--quantile", "0.9"]) == 0
     assert "above the threshold" in capsys.readouterr().out
@@ -146,6 +180,9 @@ def test_reconstruct_and_interpolate_music(capsys: pytest.CaptureFixture[str]) -
     assert len(np.load("between.npz")["lengths"]) == 3
     assert main(["interpolate", "music", "test", "--dimension", "1", "--num", "4", "--out", "along.npz"]) == 0
     assert len(np.load("along.npz")["lengths"]) == 4
+    assert main(["interpolate", "music", "test", "--num", "3", "--drawn", "--out", "drawn.npz"]) == 0
+    assert set(np.unique(np.load("drawn.npz")["values"])) == {0, 1}
+    assert 0 < np.load("between.npz")["values"].max() < 1  # means, without --drawn
     for words in (["reconstruct", "music", "test"], ["interpolate", "music", "test", "--num", "3"]):
         assert main([*words, "--out", "picture.png"]) == 0
         assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
@@ -158,6 +195,12 @@ def test_text_in_text_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", "names", "--num", "4", "--prefix", "begin.txt", "--length", "9", "--out", "more.txt"]) == 0
     lines = Path("more.txt").read_text().splitlines()
     assert [line[:2] for line in lines] == ["an", "be", "an", "be"]
+    assert main(["sample", "names", "--num", "40", "--prefix", "begin.txt", "--length", "9", "--out", "more.txt"]) == 0
+    assert max(map(len, Path("more.txt").read_text().splitlines())) > 2, "a beginning has no end"
+    assert main(["forecast", "names", "begin.txt", "--horizon", "2", "--num", "5", "--out", "next.csv"]) == 0
+    assert {"p_a", "p_end", "p_unknown"} <= rows_of("next.csv")[0].keys()
+    assert main(["score", "names", "begin.txt", "--num_particles", "3", "--quantile", "0.5", "--out", "t.csv"]) == 0
+    assert [row["letter"] for row in rows_of("t.csv")][:3] == ["a", "n", "end"]
     assert main(["score", "names", "begin.txt", "--num_particles", "3", "--quantile", "0.5", "--out", "t.csv"]) == 0
 
 
@@ -176,6 +219,15 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     (["forecast", "numbers", "test", "--levels", "1.5"], "--levels must be numbers between 0 and 1"),
     (["forecast", "numbers", "test", "--out", "a.wav"], "--out must end in .csv"),
     (["forecast", "numbers", "test", "--out", "no/a.csv"], "the folder no must exist"),
+    (["forecast", "numbers", "test", "--horizon", "1000000000"], "ask for less"),
+    (["forecast", "numbers", "test", "--sequence", "9"], "--sequence must be the number of a sequence"),
+    (["backtest", "numbers", "test", "--horizon", "99"], "a smaller --context or --horizon"),
+    (["score", "numbers", "test", "--quantile", "0.9999"], "--quantile 0.9999 needs at least 9999 scores"),
+    (["embed", "numbers", "test", "--site", "nothing"], "--site must be a continuous latent of the guide (z)"),
+    (["forecast", "numbers", "names.txt"], "cannot be read as a table of numbers"),
+    (["sample", "numbers", "--label", "1"], "--label was given, and VRNN reads none: train one with --model.context"),
+    (["evaluate", "numbers", "--split", "all"], "--split all is for other data than the run's own"),
+    (["impute", "numbers", "test", "--rows", "--out", "a.npz"], "--out must end in .csv, .json or .png"),
     (["score", "numbers", "test", "--quantile", "2"], "--quantile must lie between 0 and 1"),
     (["interpolate", "numbers", "test", "--first", "99"], "--first must be the number of a sequence"),
     (["interpolate", "numbers", "test", "--low", "3", "--high", "1", "--dimension", "0"], "--low must be below"),
@@ -202,8 +254,46 @@ def test_known_inputs_of_past_and_future(refused: Failure) -> None:
     rows = [f"s{n},{t},{np.sin(t):.3f},{np.sin(t) + 0.1 * random.normal():.3f}" for n in range(12) for t in range(8)]
     Path("known.csv").write_text("\n".join(["sequence,time,control:tide,level", *rows]) + "\n")
     assert main(["train", "--data", "known.csv", "--model", "VRNN", "--out", "tide", *TINY]) == 0
-    assert "controls" in refused("forecast", "tide", "test", "--horizon", "3")
+    message = refused("forecast", "tide", "test", "--horizon", "3")
+    assert "give them with --controls FILE" in message and "forecast: forecast:" not in message
     ahead = [f"a,{t},{np.sin(t):.3f}" for t in range(8, 11)]
     Path("ahead.csv").write_text("\n".join(["sequence,time,control:tide", *ahead]) + "\n")
     assert main(["forecast", "tide", "test", "--horizon", "3", "--controls", "ahead.csv", "--out", "tide.csv"]) == 0
     assert len(rows_of("tide.csv")) == 3
+
+
+def test_a_warning_is_one_line() -> None:
+    """Without the place in the source that raised it; what Python does else is put back."""
+    before = warnings.formatwarning
+    with plain_warnings("score"):
+        said = warnings.formatwarning("score: two\nlines", UserWarning, "files.py", 3)
+    assert said == "pyro-rvae score: warning: two lines\n"
+    assert warnings.formatwarning is before
+
+
+def test_all_of_a_file_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "numbers", "--data", table("four.csv", 4, 6), "--split", "all", "--num_particles", "2"]
+    assert main(words) == 0
+    assert "4 sequences, 24 frames" in capsys.readouterr().out
+
+
+def test_a_bar_is_gone_before_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("slow", delay=0.0):
+        pass
+    assert capsys.readouterr().err.endswith("\r")
+
+
+def test_a_forecast_of_music_is_a_roll() -> None:
+    assert main(["forecast", "music", "test", "--horizon", "4", "--num", "6", "--sequence", "1", "--out", "f.png"]) == 0
+    assert Path("f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_letters_of_a_table_are_those_of_the_codes() -> None:
+    from pyro_rvae.cli.letters import in_letters
+    from pyro_rvae.data import DNA, Text, Vocabulary
+
+    form = Text(Vocabulary.from_texts(["ab c"]))
+    codes = form.encode(["cab "])[0].flatten().tolist()
+    assert [row["letter"] for row in in_letters([{"code": code} for code in [*codes, 1]], form)] == [
+        "c", "a", "b", "blank", "end", "unknown"]
+    assert "".join(row["letter"] for row in in_letters([{"x0": float(code)} for code in range(4)], DNA())) == "ACGT"

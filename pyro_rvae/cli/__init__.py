@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .telling import in_words, is_of_memory, out_of_memory, plain_warnings, tell
+
 __all__ = ["main"]
 
 
@@ -21,15 +23,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if command in ("", "-h", "--help", "--version"):
         return _overview(command)
     try:
-        return _run(words)
+        with plain_warnings(command):
+            return _run(words)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError, MemoryError, OverflowError) as error:
         return _complain(command, error, 2)
     except (OSError, FloatingPointError) as error:
         return _complain(command, error, 1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell(command, "interrupted")
         return 130
 
 
@@ -65,11 +68,14 @@ def _overview(command: str) -> int:
 
 def _complain(command: str, error: Exception, code: int) -> int:
     """One message on stderr. What was raised elsewhere, in a user's own model say, goes on with its traceback."""
+    if is_of_memory(error):
+        tell(command, out_of_memory())
+        return 2
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     ours = last is not None and Path(last.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parents[1])
-    if not ours and not isinstance(error, OSError):
+    if (not ours and not isinstance(error, OSError)) or isinstance(error, RuntimeError):
         raise error
-    print(f"pyro-rvae {command}: {error}", file=sys.stderr)
+    tell(command, in_words(command, str(error)))
     return code

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .. import data as library
 from ..core import SequenceVAE
-from .choose import load_data, raw_data
+from ..tasks.inputs import as_data
+from .choose import NAMED, raw_data, trained_on
 from .parser import UsageError
 from .report import judge
 from .rundir import RunDirectory, write_json
@@ -15,6 +17,7 @@ from .sampling import sample
 from .settings import Evaluate, Report, Train
 from .subject import Subject
 from .training import train
+from .writing import writable
 
 __all__ = ["evaluate", "report", "sample", "train"]
 
@@ -36,10 +39,17 @@ def evaluate(settings: Evaluate) -> int:
 
 def _data(settings: Evaluate | Report, trained: Train, model: SequenceVAE) -> tuple[Any, Any]:
     """The splits that a run was trained on, and the data to judge it on."""
-    splits: Any = load_data(trained, static=model.static)
+    splits: Any = trained_on(trained, model)
     if settings.data is None:
+        if settings.split == "all":
+            raise UsageError("--split all is for other data than the run's own: give a file with --data")
         return splits, getattr(splits, settings.split)
-    other: Any = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed, static=model.static)
+    if settings.split == "all":
+        if settings.data in NAMED:
+            raise UsageError("--split all is for a file of your own: a set by name has its sides")
+        return splits, as_data(model, library.read(settings.data, library.form_of(model)), settings.data)
+    other: Any = raw_data(settings.data, trained.kind, trained.classes, trained.split_seed, static=model.static,
+                          form=trained.form)
     return splits, _in_units_of(model, getattr(other, settings.split), splits.train)
 
 
@@ -63,8 +73,7 @@ def report(settings: Report) -> int:
                          f"program's; finish it first, pyro-rvae train --resume {settings.run}")
     _check_ending(settings.out, ".html")
     path = run.path / "report.html" if settings.out is None else Path(settings.out)
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} must exist to write {path.name} there: make it first")
+    writable(path)
     model, trained = run.model(settings.trust), run.settings()
     splits, data = _data(settings, trained, model)
     failures = write_report(Subject(run, model, trained, settings, splits.train, splits.valid, data), path)
@@ -77,3 +86,5 @@ def report(settings: Report) -> int:
 def _check_ending(out: str | None, *endings: str) -> None:
     if out is not None and Path(out).suffix not in endings:
         raise UsageError(f"--out must end in {' or '.join(endings)}, got {out!r}")
+    if out is not None:
+        writable(Path(out))

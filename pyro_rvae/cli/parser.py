@@ -12,17 +12,18 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter
 
+from .examples import USE_EXAMPLES
 from .settings import EXAMPLES, LR, MAIN_LR, Evaluate, Report, Sample, Train, names
-from .uses import USE_EXAMPLES, USES
+from .uses import USES
 
 __all__ = ["COMMANDS", "UsageError", "overview", "parse", "parser_for", "similar"]
 
 COMMANDS: dict[str, type] = {"train": Train, "evaluate": Evaluate, "sample": Sample, "report": Report} | USES
 NOT_NEGATIVE = ("seed", "split_seed", "kl_steps", "kl_start", "weight_decay", "program", "first", "second", "dimension",
-                "label")
+                "label", "sequence")
 ANY_NUMBER = ("low", "high")
 LEAST = {"simulations": 20, "draws": 2}  # others: 1, or 0
-SWITCHES = ("--overwrite", "--quiet", "--mean", "--rows", "--swap")
+SWITCHES = ("--overwrite", "--quiet", "--mean", "--rows", "--swap", "--drawn")
 # what config.yaml of a run holds beside the settings
 WRITTEN = ("pyro_rvae", "num_sequences", "data_card", "weights_sha256")
 
@@ -164,7 +165,21 @@ def _explain(message: str, command: str) -> str:
     message = re.sub(r'Parser key "([^"]+)"', r"--\1", " ".join(message.split()))
     message = re.sub(r"a typing\.Literal\[([^]]+)\]", r"one of \1", message)
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
-    return re.sub(r"^(--\w+): Expected (?:an? )?(.*)\. Got value: (.*)$", r"\1 must be \2, got \3", message)
+    several = re.match(r"(--\w+): Does not validate against any of the Union subtypes.* Given value: (.*)$", message)
+    if several:
+        wanted = [kind for kind in re.findall(r"- Expected (?:an? )?(.*?)(?=\.? Got value| - | Given )", message)
+                  if kind != "NoneType"]
+        return _plainly(f"{several[1]} must be {' or '.join(wanted).replace('one of ', '')}, got {several[2]}")
+    if needs := re.match(r"argument (--\w+): expected one argument", message):
+        return f"{needs[1]} needs a value"
+    return _plainly(re.sub(r"^(--\w+): Expected (?:an? )?(.*)\. Got value: (.*)$", r"\1 must be \2, got \3", message))
+
+
+def _plainly(message: str) -> str:
+    """Kinds of values in words."""
+    for kind, words in {"int": "a whole number", "float": "a number", "bool": "true or false"}.items():
+        message = re.sub(rf"(must be|or) {kind}\b", rf"\1 {words}", message)
+    return message
 
 
 def similar(word: str, known: Iterable[str]) -> str:

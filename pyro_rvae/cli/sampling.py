@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,23 @@ from torch import Tensor
 from .. import data as library
 from .. import plots
 from ..core import SequenceVAE
-from ..data import SequenceDataset
+from ..criticism.progress import progress
+from ..criticism.tables import count
+from ..data import SequenceDataset, StaticDataset
 from ..data.forms import PianoRoll, Table
 from ..tasks import generate
+from ..tasks.asked import until
 from ..tasks.generate import drawn_like
 from ..tasks.inputs import as_data
 from .choose import load_data
 from .parser import UsageError
 from .rundir import RunDirectory
 from .settings import Sample, Train
-from .writing import destination, write_sequences
+from .telling import check_memory
+from .writing import destination, in_one, write_sequences
 
-__all__ = ["draw_samples", "sample", "sample_length", "samples_ending", "write_samples"]
+__all__ = ["draw_samples", "sample", "sample_length", "samples_ending", "without_end",
+           "write_samples"]
 
 LONGEST_TEXT = 200  # characters of a sample that does not end by itself
 
@@ -36,15 +42,39 @@ def sample_length(train: Any) -> int | None:
     return min(64, int(train.lengths.median()))
 
 
-def draw_samples(model: SequenceVAE, test: Any, num: int, length: int | str | None, seed: int) -> list[Tensor]:
+def draw_samples(model: SequenceVAE, test: Any, num: int, length: int | None, seed: int) -> list[Tensor]:
     """Samples in raw units; where the data have labels or controls that the model reads, with those of test sequences.
 
-    Texts are cut behind their end symbol.
+    Controls are known no longer than these sequences are, so that a sample may be shorter than ``length``. Texts are
+    cut behind their end symbol.
     """
-    if test is not None and (test.labels is not None or test.controls is not None):
-        return list(drawn_like(model, test.padded(range(min(num, len(test)))), seed))
-    known: dict[str, Any] = {} if model.static else {"length": length}
-    return list(generate(model, num, seed=seed, end=_end(model), **known))
+    end = _end(model)
+    if test is None or (test.labels is None and (test.controls is None or not _reads_controls(model))):
+        known: dict[str, Any] = {} if model.static else {"length": length}
+        return list(generate(model, num, seed=seed, end=end, **known))
+    numbers = [i % len(test) for i in range(num)]
+    batch, lengths = _of_length(test.padded(numbers), length, _reads_controls(model))
+    made = drawn_like(model, batch, seed)
+    samples = list(made) if lengths is None else [x[:n] for x, n in zip(made, lengths, strict=True)]
+    return samples if end is None else [until(x, end) for x in samples]
+
+
+def _of_length(batch: Any, length: int | None, controls: bool) -> tuple[Any, list[int] | None]:
+    """A batch whose frames are as many as are wanted, and the frames of each sample."""
+    if batch.mask is None or length is None:
+        return batch, None
+    if not controls:
+        mask = torch.ones(len(batch), length, dtype=torch.bool)
+        return replace(batch, mask=mask, controls=None, frames=None), None
+    frames = min(length, batch.mask.shape[1])
+    cut = replace(batch, x=batch.x[:, :frames], mask=batch.mask[:, :frames], controls=batch.controls[:, :frames],
+                  frames=None)
+    return cut, cut.mask.sum(1).tolist()
+
+
+def _reads_controls(model: SequenceVAE) -> bool:
+    """Whether the model is given controls (a context of a user's own is taken to read all)."""
+    return model.context is not None and bool(getattr(model.context, "control_dim", 1))
 
 
 def _end(model: SequenceVAE) -> Any:
@@ -57,14 +87,17 @@ def samples_ending(form: Any) -> str:
     return ".npz" if isinstance(form, Table) else str(form.writes[0])
 
 
-def write_samples(path: Path, form: Any, samples: Any, **options: Any) -> None:
-    """Samples as a file that ``--data`` reads, or as a picture."""
+def write_samples(path: Path, form: Any, samples: Any, ids: Any = None, beside: Any = None, **options: Any) -> None:
+    """Samples as a file that ``--data`` reads, or as a picture (beside the data of a test split)."""
     given = {name: value for name, value in options.items() if isinstance(form, PianoRoll) and path.suffix == ".mid"}
-    write_sequences(path, form, samples, picture=lambda: plots.sequences_plot(_shown(form, samples), samples), **given)
+    write_sequences(path, form, samples, ids, picture=lambda: plots.sequences_plot(
+        _shown(form, samples) if beside is None else beside, samples), **given)
 
 
 def _shown(form: Any, samples: Any) -> Any:
     """A data set of the samples themselves, for a picture that has nothing beside them."""
+    if form.static:
+        return StaticDataset(torch.stack(list(samples)), kind=form.kind, classes=form.classes)
     return SequenceDataset.from_sequences([torch.as_tensor(x) for x in samples], kind=form.kind, classes=form.classes)
 
 
@@ -73,30 +106,72 @@ def sample(settings: Sample) -> int:
     run = RunDirectory.open(settings.run)
     model = run.model(settings.trust)
     trained, form = run.settings(), library.form_of(model)
-    endings = dict.fromkeys((*form.writes, ".npz", *([] if model.static else [".csv"])))
-    path = destination(run, settings.out, f"samples-{settings.seed}{samples_ending(form)}", endings)
-    samples = _samples(settings, model, trained, form)
-    write_samples(path, form, samples, tempo=settings.tempo, program=settings.program)
+    endings = dict.fromkeys((*form.writes, ".npz", *([] if model.static else [".csv"]), ".png"))
+    path = destination(run, settings.out, f"samples-{settings.seed}{samples_ending(form)}", endings, folder=form.each)
+    test = _test_split(trained, model)
+    with progress("sample", shown=not settings.quiet):
+        samples, ids = _samples(settings, model, trained, form, test)
+    write_samples(path, form, samples, ids, test, tempo=settings.tempo, program=settings.program)
     lengths = sorted({len(x) for x in samples})
     frames = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else str(lengths[0])
-    print(f"{len(samples)} samples of {frames} {'elements' if model.static else 'frames'}: {path}")
+    print(f"{count(len(samples), 'sample')} of {frames} {'elements' if model.static else 'frames'}"
+          f"{in_one(path, form, len(samples))}: {path}")
     return 0
 
 
-def _samples(settings: Sample, model: SequenceVAE, trained: Train, form: Any) -> list[Tensor]:
+def _samples(settings: Sample, model: SequenceVAE, trained: Train, form: Any,
+             test: Any) -> tuple[list[Tensor], list[str] | None]:
+    """Samples, and names for them where they go on with something."""
     length = settings.length or trained.length
+    check_memory(settings.num, length if isinstance(length, int) else 1, form.x_dim or 1)
+    if model.static and settings.length is not None:
+        raise UsageError("--length: items of a static model have no length; leave it out")
     asked = settings.label is not None or settings.prefix is not None or settings.temperature != 1.0 \
         or settings.length == "training"
     if not asked:
-        return draw_samples(model, _test_split(trained, model), settings.num, length, settings.seed)
-    if model.static and settings.length is not None:
-        raise UsageError("--length: items of a static model have no length; leave it out")
+        _check_length(settings, model, test)
+        frames = None if model.static or isinstance(length, str) else length
+        made = draw_samples(model, test, settings.num, frames, settings.seed)
+        return made, None
     given: dict[str, Any] = {} if model.static else {"length": length, "end": _end(model)}
+    ids = None
     if settings.prefix is not None:
-        begun = as_data(model, library.read(settings.prefix, form), "--prefix")
-        given["prefix"] = begun.subset([i % len(begun) for i in range(settings.num)])
-    return list(generate(model, settings.num, labels=settings.label, temperature=settings.temperature,
+        begun = as_data(model, without_end(library.read(settings.prefix, form), form), "--prefix")
+        numbers = [i % len(begun) for i in range(settings.num)]
+        given["prefix"], ids = begun.subset(numbers), _ids(begun, numbers)
+    made = list(generate(model, settings.num, labels=settings.label, temperature=settings.temperature,
                          seed=settings.seed, **given))
+    return made, ids
+
+
+def _ids(begun: Any, numbers: list[int]) -> list[str]:
+    """Of samples that go on with sequences in turn: the ids of these, counted where one stands several times."""
+    names = [str(n + 1) for n in range(len(begun))] if begun.ids is None else list(begun.ids)
+    if len(numbers) <= len(begun):
+        return [names[n] for n in numbers]
+    return [f"{names[n]} ({i // len(begun) + 1})" for i, n in enumerate(numbers)]
+
+
+def _check_length(settings: Sample, model: SequenceVAE, test: Any) -> None:
+    """Refuse more frames than the controls of the test sequences are known for."""
+    if test is None or test.controls is None or not isinstance(settings.length, int) or not _reads_controls(model):
+        return
+    longest = int(test.lengths.max())
+    if settings.length > longest:
+        raise UsageError(f"--length {settings.length}: the model reads controls, which are known for at most {longest} "
+                         "frames of the test sequences: ask for no more than these")
+
+
+def without_end(data: Any, form: Any) -> Any:
+    """Texts that go on: without the end symbol that closes a line."""
+    end = getattr(form, "end", None)
+    if end is None or not hasattr(data, "lengths"):
+        return data
+    cut = [x[:-1] if len(x) > 1 and bool((x[-1] == end).all()) else x for x in data]
+    open_ended = SequenceDataset.from_sequences(cut, kind=data.kind, classes=data.classes, ids=data.ids,
+                                                labels=data.labels)
+    open_ended.form, open_ended.reference = data.form, data.reference
+    return open_ended
 
 
 def _test_split(trained: Train, model: SequenceVAE) -> Any:

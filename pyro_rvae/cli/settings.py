@@ -32,6 +32,9 @@ class Train:
             Without --model: a DMM with the settings of the main job.
         data: bach_chorales (embedded), a standard set by name (jsb_chorales, nottingham, names, spoken_digits, ...: an
             unknown name lists them), a file .npz, .csv, .txt or .fasta, or a folder of .mid, .wav or .png files.
+        form: What the files of --data hold, where their ending doesn't tell it: Protein (.fasta), Waveform (.wav),
+            Strokes (.npz), ...
+        window: Cut the series to train and validate on into pieces of so many frames. Default: they stay whole.
         kind: What the values are, where the file doesn't say: integers may be counts or categories.
         classes: Number of classes, for categories.
         units: Real numbers are trained on standardized (mean 0, deviation 1), normalized (0 to 1), or raw; samples
@@ -68,6 +71,8 @@ class Train:
 
     model: Any = None
     data: str = "bach_chorales"
+    form: str | None = None
+    window: int | None = None
     kind: Kinds | None = None
     classes: int | None = None
     units: Literal["standardized", "normalized", "raw"] = "standardized"
@@ -108,7 +113,7 @@ class Evaluate:
     Args:
         run: The run directory.
         data: Other data than it was trained on: a name or a file, as for train; its test split is read.
-        split: The side of the data to judge on.
+        split: The side of the data to judge on; all of a file of --data: every sequence in it.
         num_particles: K of the importance-weighted bound.
         seed: Of the draws.
         trust: Packages whose code the run may import, with commas between them.
@@ -117,7 +122,7 @@ class Evaluate:
 
     run: str
     data: str | None = None
-    split: Literal["train", "valid", "test"] = "test"
+    split: Literal["train", "valid", "test", "all"] = "test"
     num_particles: int = 100
     seed: int = 0
     trust: str = ""
@@ -132,17 +137,20 @@ class Sample:
         run: The run directory.
         num: How many.
         length: Frames of each (static models have none); "training" draws each length from those of the training
-            data. Texts end at their end symbol. Default: as the run's own samples.
+            data. Texts end at their end symbol; where the model reads controls, a sample is as long as those of a test
+            sequence at most. Default: as the run's own samples.
         label: Of this label, where the model reads labels. Default: the labels and controls of test sequences, where
             the model reads them.
         prefix: A file of beginnings; the samples go on with them in turn. --length counts them too.
         temperature: Below 1 the samples are more typical than the data, above 1 less.
-        out: Where to: .npz, .csv, .png, or the kind of file that the run was trained on (.mid, .txt, .svg, .wav, ...).
+        out: Where to: .npz, .csv, .png, or the kind of file that the run was trained on (.mid, .txt, .svg, .wav, ...;
+            of .mid, .wav and .png a path without an ending is a new folder, with a file for each sample).
             Default: samples-SEED in the run directory.
         seed: Of the draws.
         tempo: Quarter notes a minute, of MIDI.
         program: General MIDI instrument 0 to 127 (19 church organ, 0 piano, 52 choir).
         trust: Packages whose code the run may import, with commas between them.
+        quiet: No progress bar.
     """
 
     run: str
@@ -156,6 +164,7 @@ class Sample:
     tempo: float = 80.0
     program: int = 19
     trust: str = ""
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ class Report:
     Args:
         run: The run directory.
         data: Other data than it was trained on: a name or a file, as for train; its test split is read.
-        split: The side of the data to judge on.
+        split: The side of the data to judge on; all of a file of --data: every sequence in it.
         num_particles: K of the importance-weighted bound.
         replicates: Replications of the data for the predictive check.
         sequences: Most sequences that the one-step forecasts are made of; their first 256 frames.
@@ -181,7 +190,7 @@ class Report:
 
     run: str
     data: str | None = None
-    split: Literal["train", "valid", "test"] = "test"
+    split: Literal["train", "valid", "test", "all"] = "test"
     num_particles: int = 100
     replicates: int = 50
     sequences: int = 20

@@ -10,11 +10,12 @@ from typing import Any
 
 import pyro.infer
 import torch
+from tqdm import tqdm
 
 from ..core import SequenceVAE, explicit
 from ..criticism import CollapseMonitor, predictive_check, to_arviz, to_netcdf
 from ..data import Splits, form_of
-from ..infer import FIVO, IWAE, History, PathDerivative, constant, cosine, fit, linear
+from ..infer import FIVO, IWAE, Callback, History, PathDerivative, constant, cosine, fit, linear
 from ..infer.checkpoint import has_checkpoint
 from ..tasks import save_pretrained
 from ..tasks.store import write_card
@@ -43,9 +44,6 @@ def train(settings: Train) -> int:
 def _train(settings: Train) -> int:
     start = time.monotonic()
     settings, run, splits, model = _begin(settings)
-    if not settings.quiet:
-        print(f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} weights, on {settings.data}: "
-              f"{splits.train.num_frames:,} frames to train on", flush=True)
     try:
         history = _fit(settings, run, splits, model)
     except (ValueError, TypeError, RuntimeError):
@@ -95,8 +93,23 @@ def _fit(settings: Train, run: RunDirectory, splits: Splits[Any], model: Sequenc
             kl_weight=linear(settings.kl_start, 1.0, steps) if steps else None, patience=settings.patience,
             ema=settings.ema, seed=settings.seed, device=settings.device, precision=settings.precision,
             checkpoint=run.checkpoint, resume=has_checkpoint(run.checkpoint), progress=not settings.quiet,
-            callbacks=_monitors(settings, run, splits.valid),
+            callbacks=[*_monitors(settings, run, splits.valid), *[_Begun(settings.data)] * (not settings.quiet)],
         )  # fmt: skip
+
+
+class _Begun(Callback):
+    """Says what is trained after the first step: then nothing has kept it from beginning."""
+
+    def __init__(self, data: str) -> None:
+        self.data, self.said = data, False
+
+    def on_step(self, state: Any) -> None:
+        if self.said:
+            return
+        self.said, model = True, state.model
+        tqdm.write(f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} weights, on {self.data}: "
+                   f"{state.data.num_frames:,} frames to train on", file=sys.stdout)
+        sys.stdout.flush()
 
 
 def _objective(settings: Train) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["USES", "USE_EXAMPLES", "Backtest", "Embed", "Forecast", "Impute", "Interpolate", "Models", "Reconstruct",
+__all__ = ["USES", "Backtest", "Embed", "Forecast", "Impute", "Interpolate", "Models", "Reconstruct",
            "Score"]
 
 
@@ -21,6 +21,8 @@ class Reconstruct:
         out: Where to: .npz, .csv, .png, or the kind of file that the run was trained on.
             Default: reconstructed-FILE in the run directory.
         seed: Of the draws.
+        tempo: Quarter notes a minute, of MIDI.
+        program: General MIDI instrument 0 to 127 (19 church organ, 0 piano, 52 choir).
         trust: Packages whose code the run may import, with commas between them.
         quiet: No progress bar.
     """
@@ -30,6 +32,8 @@ class Reconstruct:
     mean: bool = False
     out: str | None = None
     seed: int = 0
+    tempo: float = 80.0
+    program: int = 19
     trust: str = ""
     quiet: bool = False
 
@@ -50,10 +54,14 @@ class Interpolate:
         high: The latent's value to end at.
         site: Of which latent, where the model has several.
         swap: Exchange instead what the two have once a sequence (their static parts): four sequences come out.
+        drawn: Decode draws of the likelihood instead of its means (an autoregressive frame has no mean).
         out: Where to: .npz, .csv, .png, or the kind of file that the run was trained on.
             Default: interpolated-FILE in the run directory.
         seed: Of the draws.
+        tempo: Quarter notes a minute, of MIDI.
+        program: General MIDI instrument 0 to 127 (19 church organ, 0 piano, 52 choir).
         trust: Packages whose code the run may import, with commas between them.
+        quiet: No progress bar.
     """
 
     run: str
@@ -67,9 +75,13 @@ class Interpolate:
     high: float = 3.0
     site: str | None = None
     swap: bool = False
+    drawn: bool = False
     out: str | None = None
     seed: int = 0
+    tempo: float = 80.0
+    program: int = 19
     trust: str = ""
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class Forecast:
         levels: Central intervals, with commas between them.
         controls: A file with the known inputs of the future, where the model reads controls: one sequence for each
             past, in its order (.csv in long form with columns control:NAME, or .npz with values and lengths).
+        sequence: Which of them a picture shows (0 is the first).
         out: Where to: .csv (mean, median, ends of the intervals), .npz (all draws), .json, or .png.
             Default: forecast-FILE.csv in the run directory.
         seed: Of the draws.
@@ -97,6 +110,7 @@ class Forecast:
     num: int = 100
     levels: str = "0.5,0.8,0.95"
     controls: str | None = None
+    sequence: int = 0
     out: str | None = None
     seed: int = 0
     trust: str = ""
@@ -147,7 +161,9 @@ class Impute:
         num: Draws of what is missing.
         levels: Central intervals, with commas between them.
         rows: Write one row for each missing element (median and intervals) instead of the filled data.
-        out: Where to: .csv or .npz (the data without gaps), .json, or .png.
+        sequence: Which sequence a picture shows (0 is the first).
+        out: Where to: .csv, .npz or the kind of file that the run was trained on (the data without gaps: what was
+            observed, times, labels and controls stay as they are), .json, or .png.
             Default: imputed-FILE.csv in the run directory.
         seed: Of the draws.
         trust: Packages whose code the run may import, with commas between them.
@@ -160,6 +176,7 @@ class Impute:
     num: int = 100
     levels: str = "0.5,0.8,0.95"
     rows: bool = False
+    sequence: int = 0
     out: str | None = None
     seed: int = 0
     trust: str = ""
@@ -176,6 +193,7 @@ class Score:
         quantile: The threshold is this quantile of the scores of the run's validation data: about 1 - quantile of
             what is normal lies above it.
         num_particles: Draws of each score.
+        sequence: Which sequence a picture shows (0 is the first). Default: the one with the highest score.
         out: Where to: .csv (a row a step), .npz, .json, or .png. Default: scores-FILE.csv in the run directory.
         seed: Of the draws.
         trust: Packages whose code the run may import, with commas between them.
@@ -186,6 +204,7 @@ class Score:
     file: str
     quantile: float = 0.99
     num_particles: int = 100
+    sequence: int | None = None
     out: str | None = None
     seed: int = 0
     trust: str = ""
@@ -225,31 +244,4 @@ class Models:
 USES: dict[str, type] = {
     "reconstruct": Reconstruct, "interpolate": Interpolate, "forecast": Forecast, "backtest": Backtest,
     "impute": Impute, "score": Score, "embed": Embed, "models": Models,
-}
-
-USE_EXAMPLES = {
-    "reconstruct": """examples:
-  pyro-rvae reconstruct runs/mine mine.npz
-  pyro-rvae reconstruct runs/mine test --mean --out again.png""",
-    "interpolate": """examples:
-  pyro-rvae interpolate runs/mine mine.npz --first 0 --second 5 --num 8 --out between.mid
-  pyro-rvae interpolate runs/mine test --dimension 3 --out along.png
-  pyro-rvae interpolate runs/mine test --swap --out swapped.npz""",
-    "forecast": """examples:
-  pyro-rvae forecast runs/mine past.csv --horizon 24
-  pyro-rvae forecast runs/mine past.csv --horizon 96 --controls future.csv --num 500 --out forecast.png""",
-    "backtest": """examples:
-  pyro-rvae backtest runs/mine test --horizon 24 --seasonality 24
-  pyro-rvae backtest runs/mine series.csv --horizon 96 --stride 24 --context 336 --out backtest.json""",
-    "impute": """examples:
-  pyro-rvae impute runs/mine gaps.csv --out filled.csv
-  pyro-rvae impute runs/mine gaps.csv --rows --levels 0.8 --out gaps.csv""",
-    "score": """examples:
-  pyro-rvae score runs/mine new.csv
-  pyro-rvae score runs/mine new.csv --quantile 0.999 --out scores.png""",
-    "embed": """examples:
-  pyro-rvae embed runs/mine mine.csv --out embeddings.csv
-  pyro-rvae embed runs/mine mine.csv --by step --out steps.npz""",
-    "models": """examples:
-  pyro-rvae models""",
 }

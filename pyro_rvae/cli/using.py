@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .. import data as library
 from .. import plots, tasks
-from ..core import SequenceVAE
 from ..criticism.progress import progress
 from ..criticism.tables import count
-from ..tasks.inputs import as_data
-from .choose import load_data
+from ..tasks.vectors import latent_widths
+from .between import interpolate, reconstruct
+from .keeping import write_filled
+from .letters import in_letters
+from .opened import Opened
 from .parser import UsageError
-from .rundir import RunDirectory
-from .settings import Train
+from .sampling import without_end
+from .telling import check_memory
 from .uses import Backtest, Embed, Forecast, Impute, Interpolate, Models, Reconstruct, Score
-from .writing import destination, write_arrays, write_result, write_rows, write_sequences
+from .writing import dated, said, write_arrays, write_picture, write_result, write_rows
 
 __all__ = ["use"]
 
-SIDES = ("train", "valid", "test")
 TABLES = (".csv", ".npz", ".json", ".png")
 
 
@@ -31,57 +31,8 @@ def use(settings: Any) -> int:
     if isinstance(settings, Models):
         print(tasks.capabilities_table())
         return 0
-    run = _Run.open(settings)
+    run = Opened.open(settings)
     return int(COMMANDS[type(settings)](settings, run))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A trained run, and the file that it is used on."""
-
-    run: RunDirectory
-    model: SequenceVAE
-    trained: Train
-    form: Any
-    file: str
-
-    @classmethod
-    def open(cls, settings: Any) -> _Run:
-        run = RunDirectory.open(settings.run)
-        model = run.model(settings.trust)
-        return cls(run, model, run.settings(), library.form_of(model), settings.file)
-
-    @property
-    def stem(self) -> str:
-        return Path(self.file).stem
-
-    def data(self, file: str | None = None) -> Any:
-        """The user's file, or a side of the run's own data, in the model's units."""
-        file = self.file if file is None else file
-        if file in SIDES and not Path(file).exists():
-            return self.side(file)
-        return as_data(self.model, library.read(file, self.form), file)
-
-    def side(self, name: str) -> Any:
-        """A side of the data that the run was trained on."""
-        return getattr(load_data(self.trained, static=self.model.static), name)
-
-    def out(self, settings: Any, word: str, ending: str, endings: Iterable[str]) -> Path:
-        """Where to write, asked before anything is computed."""
-        return destination(self.run, settings.out, f"{word}-{self.stem}{ending}", endings)
-
-    def endings(self) -> tuple[str, ...]:
-        """Of files of sequences."""
-        return tuple(dict.fromkeys((*self.form.writes, ".npz", ".csv", ".png")))
-
-    def own_ending(self) -> str:
-        """The usual one."""
-        return str(self.form.writes[0])
-
-
-def _said(path: Path, words: str) -> int:
-    print(f"{words}: {path}")
-    return 0
 
 
 def _levels(words: str) -> tuple[float, ...]:
@@ -101,66 +52,33 @@ def _quantiles(levels: tuple[float, ...]) -> tuple[float, ...]:
                          *(round(0.5 + level / 2, 6) for level in levels)}))
 
 
-def _number(name: str, i: int, data: Any) -> int:
-    if not 0 <= i < len(data):
-        raise UsageError(f"--{name} must be the number of a sequence, 0 to {len(data) - 1}, got {i}")
-    return i
+def _chosen(sequence: int, number: int) -> int:
+    if not 0 <= sequence < number:
+        raise UsageError(f"--sequence must be the number of a sequence, 0 to {number - 1}, got {sequence}")
+    return sequence
+
+
+def _rows(rows: Any, data: Any, run: Opened) -> Any:
+    """Rows of a table as a reader wants them: dates and letters where the data have such."""
+    return in_letters(dated(rows, data.form or run.form), run.form)
 
 
 # ------------------------------------------------------------------------------------------------ the commands
-def reconstruct(settings: Reconstruct, run: _Run) -> int:
-    path = run.out(settings, "reconstructed", run.own_ending(), run.endings())
-    data = run.data()
-    with progress("reconstruct", shown=not settings.quiet):
-        again = tasks.reconstruct(run.model, data, mean=settings.mean, seed=settings.seed)
-    write_sequences(path, run.form, again, data.ids,
-                    picture=lambda: plots.reconstruction_plot(run.model, data, seed=settings.seed))
-    return _said(path, f"{count(len(again), 'sequence')}, encoded and decoded")
-
-
-def interpolate(settings: Interpolate, run: _Run) -> int:
-    path = run.out(settings, "interpolated", run.own_ending(), run.endings())
-    data = run.data()
-    first = data.subset([_number("first", settings.first, data)])
-    if settings.dimension is not None:
-        found: Any = tasks.traverse(run.model, first, settings.dimension, _between(settings), site=settings.site)
-        what = f"along dimension {settings.dimension} of the latent of sequence {settings.first}"
-    else:
-        second = data.subset([_number("second", settings.second, data)])
-        if settings.swap:
-            return _swapped(settings, run, path, first, second)
-        found = tasks.interpolate(run.model, first, second, settings.num, path=settings.path, seed=settings.seed)
-        what = f"from sequence {settings.first} to {settings.second}"
-    write_sequences(path, run.form, list(found.sequences), picture=lambda: plots.between_plot(found))
-    return _said(path, f"{count(len(found), 'sequence')}, {what}")
-
-
-def _swapped(settings: Interpolate, run: _Run, path: Path, first: Any, second: Any) -> int:
-    sites = None if settings.site is None else (settings.site,)
-    found = tasks.swap(run.model, first, second, sites=sites, seed=settings.seed)
-    write_sequences(path, run.form, [*found.reconstructed, *found.swapped], picture=lambda: plots.swap_plot(found))
-    return _said(path, f"sequences {settings.first} and {settings.second}, and both with "
-                       f"{' and '.join(found.sites)} of the other")
-
-
-def _between(settings: Interpolate) -> list[float]:
-    if not settings.low < settings.high:
-        raise UsageError(f"--low must be below --high, got {settings.low} and {settings.high}")
-    if settings.num < 2:
-        raise UsageError(f"--num must be at least 2 along a dimension, got {settings.num}")
-    step = (settings.high - settings.low) / (settings.num - 1)
-    return [settings.low + i * step for i in range(settings.num)]
-
-
-def forecast(settings: Forecast, run: _Run) -> int:
+def forecast(settings: Forecast, run: Opened) -> int:
     path = run.out(settings, "forecast", ".csv", TABLES)
     levels = _levels(settings.levels)
-    past = run.data()
+    past = without_end(run.data(), run.form)
+    shown = _chosen(settings.sequence, len(past))
+    check_memory(settings.num, len(past), settings.horizon, past.x_dim)
     with progress("forecast", shown=not settings.quiet):
         found = tasks.forecast(run.model, past, settings.horizon, settings.num, controls=_controls(settings.controls),
                                seed=settings.seed)
-    write_result(path, found, found.rows(_quantiles(levels)), lambda: plots.forecast_plot(found))
-    return _said(path, f"{settings.horizon} frames behind each of {len(past)} sequences, {settings.num} draws")
+    if path.suffix.lower() == ".png":
+        write_picture(path, plots.forecast_plot(found, sequence=shown))
+    else:
+        write_result(path, found, _rows(found.rows(_quantiles(levels)), past, run))
+    return said(path, f"{count(settings.horizon, 'frame')} behind each of {count(len(past), 'sequence')}, "
+                      f"{count(settings.num, 'draw')}")
 
 
 def _controls(file: str | None) -> Any:
@@ -170,7 +88,7 @@ def _controls(file: str | None) -> Any:
     return [x.numpy() for x in library.read(file, library.form_from("Table"))]
 
 
-def backtest(settings: Backtest, run: _Run) -> int:
+def backtest(settings: Backtest, run: Opened) -> int:
     path = None if settings.out is None else run.out(settings, "backtest", ".json", (".json",))
     series = run.data()
     with progress("backtest", shown=not settings.quiet):
@@ -178,45 +96,80 @@ def backtest(settings: Backtest, run: _Run) -> int:
                                context=settings.context, num=settings.num, seasonality=settings.seasonality,
                                seed=settings.seed)
     print(found)
+    short = int((series.lengths < settings.horizon + (settings.context or max(3, 2 * settings.seasonality))).sum())
+    if short:
+        print(f"{short} of {len(series)} series {'is' if short == 1 else 'are'} too short for a forecast, and left out")
     if path is not None:
         write_result(path, found, ())
     return 0
 
 
-def impute(settings: Impute, run: _Run) -> int:
-    endings = TABLES if settings.rows else tuple(dict.fromkeys((*run.endings(), *TABLES)))
-    path = run.out(settings, "imputed", ".csv", endings)
+def impute(settings: Impute, run: Opened) -> int:
+    tables = (".csv", ".json", ".png")
+    endings = tables if settings.rows else tuple(dict.fromkeys((*run.endings(), *tables)))
+    path = run.out(settings, "imputed", ".npz" if run.model.static else ".csv", endings)
     levels = _levels(settings.levels)
-    data = run.data()
+    raw, data = run.raw(), run.data()
+    shown = _chosen(settings.sequence, len(data))
+    check_memory(settings.num, data.values.numel())
     with progress("impute", shown=not settings.quiet):
         found = tasks.impute(run.model, data, settings.num, seed=settings.seed)
-    if settings.rows or path.suffix.lower() in (".json", ".png"):
-        write_result(path, found, found.rows(_quantiles(levels)), lambda: plots.imputation_plot(found))
+    if path.suffix.lower() == ".png" and ".png" not in run.form.writes:
+        write_picture(path, plots.imputation_plot(found, sequence=shown))
+    elif settings.rows or path.suffix.lower() == ".json":
+        rows = [{"time" if name == "step" else name: value for name, value in row.items()}
+                for row in found.rows(_quantiles(levels))]
+        write_result(path, found, _rows(rows, data, run))
     else:
-        write_sequences(path, run.form, found.filled(settings.how), data.ids)
+        write_filled(path, None if run.own else run.file, run.form, raw, found, settings.how)
     print(found)
-    return _said(path, "written")
+    return said(path, "written")
 
 
-def score(settings: Score, run: _Run) -> int:
+def score(settings: Score, run: Opened) -> int:
     path = run.out(settings, "scores", ".csv", TABLES)
     if not 0 < settings.quantile < 1:
         raise UsageError(f"--quantile must lie between 0 and 1, got {settings.quantile}")
     data, valid = run.data(), run.side("valid")
+    check_memory(settings.num_particles, len(data))
+    _enough(settings.quantile, valid)
+    chosen = None if settings.sequence is None else [_chosen(settings.sequence, len(data))]
     with progress("score", shown=not settings.quiet):
         normal = tasks.score(run.model, valid, settings.num_particles, seed=settings.seed)
         found = tasks.score(run.model, data, settings.num_particles, seed=settings.seed)
     by = "sequence" if found.by_step is None else "step"
     threshold = normal.threshold(settings.quantile, by=by)
-    write_result(path, found, found.rows(threshold), lambda: plots.score_plot(found, threshold=threshold))
-    flags = found.flags(threshold, by=by)
+    if path.suffix.lower() == ".png":
+        write_picture(path, plots.score_plot(found, chosen, threshold=threshold))
+    else:
+        write_result(path, found, _rows(found.rows(threshold), data, run))
     print(found)
-    return _said(path, f"{int(flags.sum())} {by}s above the threshold {threshold:.4g} (the {settings.quantile:g} "
-                       f"quantile of {len(valid)} validation sequences)")
+    return said(path, f"{count(int(found.flags(threshold, by=by).sum()), by)} above the threshold {threshold:.4g} (the "
+                      f"{settings.quantile:g} quantile of {count(len(valid), 'validation sequence')})"
+                      f"{_unscored(data)}")
 
 
-def embed(settings: Embed, run: _Run) -> int:
+def _enough(quantile: float, valid: Any) -> None:
+    """Refuse a threshold that so few validation scores cannot give, before anything is scored."""
+    most = int(valid.lengths.sum()) if hasattr(valid, "lengths") else len(valid)
+    need = int(np.ceil(round(quantile / (1 - quantile), 6)))
+    if most < need:
+        raise UsageError(f"--quantile {quantile:g} needs at least {need} scores of validation data, and this run has "
+                         f"{most}: ask for at most {int(1000 * most / (most + 1)) / 1000:g}")
+
+
+def _unscored(data: Any) -> str:
+    """What is said of steps that have no score of their own, since nothing was observed."""
+    x = data.values.flatten(1)
+    empty = int((x.isnan() if x.is_floating_point() else x < 0).all(-1).sum())
+    return f"; {count(empty, 'step')} unscored, where everything is missing" if empty else ""
+
+
+def embed(settings: Embed, run: Opened) -> int:
     path = run.out(settings, "embedded", ".csv", (".csv", ".npz"))
+    known = {} if settings.site is None else latent_widths(run.model)
+    if settings.site is not None and settings.site not in known:
+        raise UsageError(f"--site must be a continuous latent of the guide ({', '.join(known)}), got {settings.site!r}")
     data = run.data()
     with progress("embed", shown=not settings.quiet):
         found = tasks.embed(run.model, data, by=settings.by, site=settings.site, seed=settings.seed)
@@ -224,7 +177,7 @@ def embed(settings: Embed, run: _Run) -> int:
         write_rows(path, found.rows())
     else:
         write_arrays(path, found)
-    return _said(path, f"{found.width} numbers a {settings.by} of {len(data)} sequences")
+    return said(path, f"{count(found.width, 'number')} a {settings.by} of {count(len(data), 'sequence')}")
 
 
 COMMANDS: dict[type, Any] = {Reconstruct: reconstruct, Interpolate: interpolate, Forecast: forecast, Backtest: backtest,

@@ -16,6 +16,7 @@ from ..core.handlers import vectorised, watched_labels
 from ..core.tempering import Temperature, check_sites, check_temperature, tempered_draws
 from ..core.traces import sites, traced
 from ..criticism.chunks import like_of
+from ..criticism.progress import advance, expect
 from ..criticism.replicates import site_of_x
 from ..data.transforms import raw_units
 from ..priors import Weightless
@@ -126,6 +127,7 @@ def _free_run(model: Any, num: int, lengths: Tensor | None, known: Known, batch_
     """
     device = like_of(model).device
     made: list[Tensor] = [torch.empty(0, device="cpu")] * num
+    expect(num)
     with evaluating(model), vectorised():
         for rows in _together(num, lengths, batch_size):
             own = None if lengths is None else lengths[rows]
@@ -139,6 +141,7 @@ def _free_run(model: Any, num: int, lengths: Tensor | None, known: Known, batch_
             x = raw_units(model, site_of_x(trace)["value"]).cpu()
             for row, n in enumerate(rows.tolist()):
                 made[n] = x[row] if own is None else x[row, : int(own[row])]
+            advance(len(rows))
     return made
 
 
