@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import pyro_rvae as rv
 from pyro_rvae.cli import main
 from pyro_rvae.cli.telling import plain_warnings
 from pyro_rvae.criticism.progress import progress
@@ -297,3 +298,64 @@ def test_the_letters_of_a_table_are_those_of_the_codes() -> None:
     assert [row["letter"] for row in in_letters([{"code": code} for code in [*codes, 1]], form)] == [
         "c", "a", "b", "blank", "end", "unknown"]
     assert "".join(row["letter"] for row in in_letters([{"x0": float(code)} for code in range(4)], DNA())) == "ACGT"
+
+
+@pytest.fixture
+def tide() -> str:
+    """A run whose model reads two known inputs."""
+    random = np.random.default_rng(0)
+    rows = [f"s{n},{t},{np.sin(t):.3f},{t % 2},{np.sin(t) + 0.1 * random.normal():.3f}" for n in range(12)
+            for t in range(8)]
+    Path("two.csv").write_text("\n".join(["sequence,time,control:tide,control:day,level", *rows]) + "\n")
+    if not Path("twotide").is_dir():
+        assert main(["train", "--data", "two.csv", "--model", "VRNN", "--out", "twotide", *TINY]) == 0
+    return "twotide"
+
+
+def test_known_inputs_go_by_their_names_and_sequences(tide: str, refused: Failure) -> None:
+    def moved(path: str, order: str, ids: tuple[str, ...] = ("s0", "s1"), start: int = 0) -> str:
+        names = {"tide": lambda t, n: f"{np.sin(t) + n:.3f}", "day": lambda t, n: str(t % 2),
+                 "level": lambda t, n: "0.5", "moon": lambda t, n: "1"}
+        columns = [f"control:{name}" if name != "level" else name for name in order.split()]
+        rows = [f"{i},{t}," + ",".join(names[name](t, int(i[1:])) for name in order.split())
+                for i in ids for t in range(start, start + 4)]
+        Path(path).write_text("\n".join([",".join(["sequence", "time", *columns]), *rows]) + "\n")
+        return path
+
+    def ahead(controls: str) -> str:
+        assert main(["forecast", tide, "past2.csv", "--horizon", "4", "--num", "5", "--controls", controls,
+                     "--out", "ahead2.csv"]) == 0
+        return Path("ahead2.csv").read_text()
+
+    moved("past2.csv", "tide day level")
+    plain = ahead(moved("f.csv", "tide day", start=4))
+    assert ahead(moved("f2.csv", "day tide", start=4)) == plain
+    assert ahead(moved("f3.csv", "tide day", ids=("s1", "s0"), start=4)) == plain
+    for path, what in ((moved("f4.csv", "tide moon", start=4), "moon"),
+                       (moved("f5.csv", "tide day", ids=("s1", "s7"), start=4), "s7")):
+        assert what in refused("forecast", tide, "past2.csv", "--horizon", "4", "--controls", path)
+    assert main(["embed", tide, "past2.csv", "--out", "a.csv"]) == 0
+    assert main(["embed", tide, moved("swapped.csv", "day tide level"), "--out", "b.csv"]) == 0
+    assert Path("a.csv").read_text() == Path("b.csv").read_text()
+    assert "moon" in refused("embed", tide, moved("strange.csv", "tide moon level"))
+    assert main(["reconstruct", tide, "past2.csv", "--out", "r.csv"]) == 0
+    assert Path("r.csv").read_text().startswith("sequence,time,control:tide,control:day,level")
+
+
+def test_samples_of_a_model_with_known_inputs(tide: str, refused: Failure) -> None:
+    assert main(["sample", tide, "--num", "3", "--temperature", "0.5", "--length", "4", "--out", "t3.npz"]) == 0
+    assert np.load("t3.npz")["lengths"].tolist() == [4, 4, 4]
+    assert "--length training" in refused("sample", tide, "--length", "training")
+
+
+def test_what_is_read_is_not_overwritten(refused: Failure) -> None:
+    before = Path(table("mine.csv", 3, 7)).read_text()
+    assert "is the file that is read" in refused("forecast", "numbers", "mine.csv", "--out", "mine.csv")
+    assert Path("mine.csv").read_text() == before
+
+
+def test_a_saved_model_that_is_no_run(refused: Failure) -> None:
+    rv.SequenceVAE.from_pretrained("numbers").save_pretrained("saved")
+    assert main(["sample", "saved", "--num", "2", "--out", "s2.npz"]) == 0
+    assert main(["embed", "saved", table("mine2.csv", 3, 7), "--out", "e2.csv"]) == 0
+    assert "holds a model without a run" in refused("score", "saved", "mine2.csv")

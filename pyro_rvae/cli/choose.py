@@ -41,6 +41,9 @@ def load_data(settings: Train, *, static: bool) -> Splits[Any]:
     """
     if settings.window is not None and static:
         raise UsageError("--window cuts series, and the model has no time: leave it out")
+    if not settings.data:
+        raise UsageError("the folder holds a model without a run, so its own data are not known: use it on a file of "
+                         "yours (a run directory is what `pyro-rvae train` writes)")
     splits = raw_data(settings.data, settings.kind, settings.classes, settings.split_seed, static=static,
                       form=settings.form)
     if settings.window is not None:

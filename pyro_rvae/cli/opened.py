@@ -72,7 +72,12 @@ class Opened:
 
     def out(self, settings: Any, word: str, ending: str, endings: Iterable[str], *, folder: bool = False) -> Path:
         """Where to write, asked before anything is computed."""
-        return destination(self.run, settings.out, f"{word}-{self.stem}{ending}", endings, folder=folder)
+        path = destination(self.run, settings.out, f"{word}-{self.stem}{ending}", endings, folder=folder)
+        for file in (self.file, getattr(settings, "controls", None)):
+            if file is not None and path.exists() and Path(file).exists() and path.samefile(file):
+                raise UsageError(f"--out {path} is the file that is read: name another one, nothing of yours is "
+                                 "overwritten")
+        return path
 
     def out_of_sequences(self, settings: Any, word: str) -> Path:
         """The same for sequences, in the kind of file that the run was trained on unless told."""

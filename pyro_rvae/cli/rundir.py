@@ -101,6 +101,8 @@ class RunDirectory:
         """The settings that the run was started with."""
         config = read_config(self.path)
         known = {field.name for field in dataclasses.fields(Train)} & config.keys()
+        if "data" not in known:  # written by save_pretrained
+            changed = {"data": "", **changed}
         return Train(**({name: config[name] for name in known} | changed))
 
     def model(self, trust: str) -> SequenceVAE:

@@ -77,6 +77,15 @@ def _reads_controls(model: SequenceVAE) -> bool:
     return model.context is not None and bool(getattr(model.context, "control_dim", 1))
 
 
+def _usual_length(model: SequenceVAE) -> int | None:
+    """The median length of the training data, for a model that was saved without a run."""
+    lengths = None if model.data_card is None else model.data_card.lengths
+    if not lengths:
+        return None
+    each = sorted(length for length, number in lengths.items() for _ in range(number))
+    return min(64, each[len(each) // 2])
+
+
 def _end(model: SequenceVAE) -> Any:
     """The code that ends a sequence, where there is one."""
     return None if model.data_card is None else getattr(library.form_of(model), "end", None)
@@ -122,7 +131,7 @@ def sample(settings: Sample) -> int:
 def _samples(settings: Sample, model: SequenceVAE, trained: Train, form: Any,
              test: Any) -> tuple[list[Tensor], list[str] | None]:
     """Samples, and names for them where they go on with something."""
-    length = settings.length or trained.length
+    length = settings.length or trained.length or _usual_length(model)
     check_memory(settings.num, length if isinstance(length, int) else 1, form.x_dim or 1)
     if model.static and settings.length is not None:
         raise UsageError("--length: items of a static model have no length; leave it out")
@@ -135,6 +144,8 @@ def _samples(settings: Sample, model: SequenceVAE, trained: Train, form: Any,
         return made, None
     given: dict[str, Any] = {} if model.static else {"length": length, "end": _end(model)}
     ids = None
+    if _reads_controls(model):
+        given["controls"] = _known_inputs(settings, length, test)
     if settings.prefix is not None:
         begun = as_data(model, without_end(library.read(settings.prefix, form), form), "--prefix")
         numbers = [i % len(begun) for i in range(settings.num)]
@@ -142,6 +153,22 @@ def _samples(settings: Sample, model: SequenceVAE, trained: Train, form: Any,
     made = list(generate(model, settings.num, labels=settings.label, temperature=settings.temperature,
                          seed=settings.seed, **given))
     return made, ids
+
+
+def _known_inputs(settings: Sample, length: Any, test: Any) -> Tensor:
+    """The controls of test sequences in turn, of as many frames as all of them have."""
+    if settings.prefix is not None or settings.length == "training":
+        raise UsageError("the model reads controls, and those of test sequences are all that there are: leave --prefix "
+                         "and --length training out (in Python: rv.generate(model, num, controls=...))")
+    if test is None or test.controls is None:
+        raise UsageError("the model reads controls, and the data that the run was trained on are not there: in Python, "
+                         "rv.generate(model, num, controls=...)")
+    long = [i for i in range(len(test)) if int(test.lengths[i]) >= length]
+    if not long:
+        raise UsageError(f"--length {length}: the controls of the test sequences are known for at most "
+                         f"{int(test.lengths.max())} frames: ask for no more than these")
+    batch: Any = test.padded([long[i % len(long)] for i in range(settings.num)])
+    return batch.controls[:, :length]  # type: ignore[no-any-return]
 
 
 def _ids(begun: Any, numbers: list[int]) -> list[str]:

@@ -71,8 +71,8 @@ def forecast(settings: Forecast, run: Opened) -> int:
     shown = _chosen(settings.sequence, len(past))
     check_memory(settings.num, len(past), settings.horizon, past.x_dim)
     with progress("forecast", shown=not settings.quiet):
-        found = tasks.forecast(run.model, past, settings.horizon, settings.num, controls=_controls(settings.controls),
-                               seed=settings.seed)
+        found = tasks.forecast(run.model, past, settings.horizon, settings.num, seed=settings.seed,
+                               controls=_controls(settings.controls, past, run.form))
     if path.suffix.lower() == ".png":
         write_picture(path, plots.forecast_plot(found, sequence=shown))
     else:
@@ -81,11 +81,26 @@ def forecast(settings: Forecast, run: Opened) -> int:
                       f"{count(settings.num, 'draw')}")
 
 
-def _controls(file: str | None) -> Any:
-    """Known inputs of the future, one array a sequence."""
+def _controls(file: str | None, past: Any, form: Any) -> Any:
+    """Known inputs of the future, one array a sequence: by name, and by sequence, where both files name them."""
     if file is None:
         return None
-    return [x.numpy() for x in library.read(file, library.form_from("Table"))]
+    found = library.read(file, library.form_from("Table"))
+    values = found.values if found.controls is None else found.controls
+    names = found.names if found.controls is None else getattr(found.form, "controls", None)
+    known = getattr(form, "controls", None)
+    if known is not None and names is not None:
+        if sorted(known) != sorted(names):
+            raise UsageError(f"--controls {file} has {', '.join(names)}, and the run was trained with "
+                             f"{', '.join(known)}: give columns control:NAME of these names")
+        values = values[:, [list(names).index(name) for name in known]]
+    each = [x.numpy() for x in values.split(found.lengths.tolist())]
+    if found.ids is None or past.ids is None or len(each) < 2:
+        return each
+    if sorted(found.ids) != sorted(past.ids):
+        raise UsageError(f"--controls {file} holds the sequences {', '.join(found.ids[:5])}, and the past "
+                         f"{', '.join(past.ids[:5])}: give those of the same sequences")
+    return [each[found.ids.index(name)] for name in past.ids]
 
 
 def backtest(settings: Backtest, run: Opened) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.atomic import atomic
-from ..data.longform import date_of
+from ..data.longform import are_days, date_of
 from .parser import UsageError
 from .rundir import RunDirectory, write_json
 
@@ -77,7 +77,10 @@ def dated(rows: Iterable[Mapping[str, Any]], form: Any) -> Iterable[Mapping[str,
     """Rows of a table whose times are dates, where those of the file were."""
     if not getattr(form, "dates", False):
         return rows
-    return ({name: date_of(value) if name == "time" else value for name, value in row.items()} for row in rows)
+    rows = list(rows)
+    days = are_days(row["time"] for row in rows if "time" in row)
+    return [{name: date_of(value, days=days) if name == "time" else value for name, value in row.items()}
+            for row in rows]
 
 
 def _cell(value: Any) -> Any:

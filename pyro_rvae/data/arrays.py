@@ -19,7 +19,7 @@ __all__ = ["read_arrays", "whole"]
 
 KNOWN = (
     "values", "lengths", "split", "labels", "controls", "times", "names", "ids", "kind", "classes", "loc", "scale",
-    "form",
+    "form", "control_names",
 )
 
 

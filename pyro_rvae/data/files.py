@@ -148,7 +148,7 @@ def _load_numbers(path: Path, kind: Kind | None, classes: int | None, seed: int,
     data = whole(arrays)
     if form is None and "form" in arrays:
         form = _described(str(arrays["form"]), path.name)
-    (Table.of(data, dates="dates" in arrays) if form is None else form).adopt(data, path.name)
+    (Table.of(data, arrays) if form is None else form).adopt(data, path.name)
     if "split" not in arrays and len(data) < 3 and isinstance(data, SequenceDataset):
         return split_in_time(data)
     return _divided(data, arrays.get("split"), seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from .atomic import atomic
 from .kinds import Kind, to_kind
 
-__all__ = ["date_of", "read_csv", "write_csv"]
+__all__ = ["are_days", "date_of", "read_csv", "write_csv"]
 
 COLUMNS = ("sequence", "time", "split", "label")
 ABSENT = ("", "NA", "N/A", "NULL", "NONE", "NAN")  # how a missing element is written
@@ -29,7 +29,8 @@ def read_csv(path: Path, kind: Kind | None = None) -> dict[str, np.ndarray]:
     Sequences come in the order of their first rows; their rows may be interleaved. Without a column ``sequence`` all
     rows are one, named as the file. Times may be dates in ISO 8601, which become seconds since 1970 (of UTC, where no
     offset is written), and the array ``dates`` says so. ``NA``, ``NaN``, ``null`` are missing elements, as an empty
-    cell is. A column ``control:NAME`` is a known input; a file that has no other features holds them as its values.
+    cell is (an unknown label is -1 among integers, else NaN). A column ``control:NAME`` is a known input; a file that
+    has no other features holds them as its values.
 
     :raises ValueError: naming the line, for a cell that is no number, an infinite one, a wrong number of
         cells, a time that does not rise, a split or label that changes within a sequence.
@@ -134,10 +135,8 @@ class _Table:
                     f"line {line}: {column} must be the same in all rows of a sequence, got {cell!r} after "
                     f"{first!r} in sequence {sequence!r}"
                 )
-        if "label" in now and math.isnan(_number(now["label"], "label", line)):
-            raise ValueError(
-                f"line {line}: the cell of 'label' is empty; a label is known for every sequence"
-            )
+        if "label" in now:
+            _number(now["label"], "label", line)
 
     def _value(self, cell: str, name: str, line: int) -> float:
         value = _number(cell, name, line)
@@ -165,12 +164,16 @@ class _Table:
             result["dates"] = np.array(True)
         if self.inputs:
             result["controls"] = np.array([frame for frames in self.controls.values() for frame in frames])
+            result["control_names"] = np.array([name.removeprefix(CONTROL) for name in self.inputs])
         if "split" in self.header:
             result["split"] = np.array([self.once[sequence]["split"] for sequence in self.values])
         if "label" in self.header:
             words = [self.once[sequence]["label"] for sequence in self.values]
-            integral = all(word.lstrip("+-").isdigit() for word in words)
-            result["labels"] = np.array([int(word) if integral else float(word) for word in words])
+            absent = [word.upper() in ABSENT for word in words]
+            integral = all(gone or word.lstrip("+-").isdigit() for word, gone in zip(words, absent, strict=True))
+            missing, number = (-1, int) if integral else (math.nan, float)
+            result["labels"] = np.array([missing if gone else number(word)
+                                         for word, gone in zip(words, absent, strict=True)])
         return result
 
 
@@ -200,30 +203,38 @@ def _date(cell: str) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def date_of(seconds: float) -> str:
-    """Seconds since 1970 as a date in ISO 8601: a day where it is midnight."""
+def date_of(seconds: float, *, days: bool = False) -> str:
+    """Seconds since 1970 as a date in ISO 8601, without its time if all of a table are ``days``."""
     found = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-    return found.date().isoformat() if found.time() == found.min.time() else found.isoformat()
+    return found.date().isoformat() if days else found.isoformat()
+
+
+def are_days(times: Iterable[float]) -> bool:
+    """Whether each is midnight."""
+    return all(time % 86400 == 0 for time in times)
 
 
 def write_csv(path: Path, sequences: Sequence[np.ndarray], ids: Sequence[str], names: Sequence[str],
               times: Sequence[Any] | None = None, *, whole: bool = False, dates: bool = False,
-              labels: Sequence[Any] | None = None, controls: Sequence[Any] | None = None) -> None:
+              labels: Sequence[Any] | None = None, controls: Sequence[Any] | None = None,
+              inputs: Sequence[str] | None = None) -> None:
     """Writes sequences ``(T_i, x_dim)`` in long form, whole or not at all; the shortest digits that give each number.
 
     :param times: of the frames of each sequence; None: 0, 1, ...
     :param dates: times are seconds since 1970, written as dates.
     :param whole: the values are whole numbers (-1 among them is a missing category).
-    :param labels: of the sequences, one number each; controls: ``(T_i, control_dim)`` each.
+    :param labels: of the sequences, one number each; controls: ``(T_i, control_dim)`` each, with names ``inputs``.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    inputs = 0 if controls is None else np.shape(controls[0])[-1]
+    width = 0 if controls is None else np.shape(controls[0])[-1]
+    inputs = [str(c + 1) for c in range(width)] if inputs is None else inputs[:width]
+    days = dates and times is not None and are_days(time for one in times for time in one)
     rows.writerow(["sequence", "time", *["label"] * (labels is not None),
-                   *(f"{CONTROL}{c + 1}" for c in range(inputs)), *names])
+                   *(f"{CONTROL}{name}" for name in inputs), *names])
     for i, (name, frames) in enumerate(zip(ids, sequences, strict=True)):
         for step, frame in enumerate(frames):
-            time = step if times is None else date_of(times[i][step]) if dates else _shortest(times[i][step])
+            time = step if times is None else date_of(times[i][step], days=days) if dates else _shortest(times[i][step])
             known = [] if labels is None else [_shortest(np.asarray(labels[i]).ravel()[0])]
             known += [] if controls is None else [_shortest(value) for value in np.asarray(controls[i][step])]
             rows.writerow([name, time, *known, *(_cell(value, whole) for value in frame)])

@@ -137,12 +137,14 @@ class Backtest:
         return self._means(metric, self._values(metric, method, level, self._unit), (1, 2))
 
     def skill(self, metric: str = "crps") -> Skill:
-        """``1 - model / best naive forecast``: 1 is perfect, 0 no better. Of RMSE: of the squared errors."""
+        """``1 - model / best naive forecast``: 1 is perfect, 0 no better."""
         if metric not in ("crps", "mase", "rmse"):
             raise ValueError(f"skill: metric must be crps, mase or rmse, got {metric!r}: a coverage has no best.")
         best = min(self.methods[1:], key=lambda method: self.figure(metric, method)[0])
         sums = (self._by_cluster(self._values(metric, method, 0.8, self._unit))[0] for method in (self.name, best))
         ratio, error = clustered(*sums)
+        if metric == "rmse":  # what was added up are squares
+            ratio, error = math.sqrt(ratio), error / (2 * math.sqrt(ratio)) if ratio else 0.0
         return Skill(1 - ratio, error, best)
 
     @property

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyro_rvae.data import load
-from pyro_rvae.data.longform import date_of, read_csv
+from pyro_rvae.data.longform import are_days, date_of, read_csv
 
 
 def write(folder, text: str):
@@ -71,7 +71,6 @@ def test_integers_need_a_kind(tmp_path) -> None:
         ),
         ("sequence,time,x,split\na,0,1.5,train\na,1,1,test\n", "line 3: split must be the same in all rows"),
         ("sequence,time,x,label\na,0,1.5,1\na,1,1,2\n", "line 3: label must be the same in all rows"),
-        ("sequence,time,x,label\na,0,1.5,\n", "line 2: the cell of 'label' is empty"),
         ("sequence,time,x,label\na,0,1.5,red\n", "line 2: the cell of 'label' must be a number"),
         ("sequence,time,x,split\na,0,1.5,dev\n", "split must be 'train', .* got 'dev' for sequence 0"),
     ],
@@ -108,7 +107,8 @@ def test_dates_absent_cells_and_one_series(tmp_path: Path) -> None:
     assert arrays["ids"].tolist() == ["load"] and bool(arrays["dates"])
     assert np.diff(arrays["times"]).tolist() == [3600.0, 23 * 3600.0]
     assert np.isnan(arrays["values"]).tolist() == [[False, True], [True, False], [False, True]]
-    assert [date_of(t) for t in arrays["times"]] == ["2024-01-01", "2024-01-01T01:00:00", "2024-01-02"]
+    assert [date_of(t) for t in arrays["times"][:2]] == ["2024-01-01T00:00:00", "2024-01-01T01:00:00"]
+    assert date_of(arrays["times"][2], days=True) == "2024-01-02" and not are_days(arrays["times"])
     for text, what in (("time,load\n2024-01-01,1\n7,2\n", "line 3: time is a date in the lines before, and '7'"),
                        ("time,load\n7,1\n2024-01-01,2\n", "line 3: the cell of 'time' must be a number"),
                        ("time,load\n2024-01-02,1\n2024-01-01,2\n", "time must rise"),
@@ -131,3 +131,11 @@ def test_one_long_series_is_split_in_time_and_its_dates_are_written_again(tmp_pa
     path.write_text("\n".join(["time,load", *rows[:9]]) + "\n")
     with pytest.raises(ValueError, match="9 frames are too few"):
         load(path)
+
+
+def test_unknown_labels(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text("sequence,time,x,label\na,0,1.5,2\nb,0,1.5,\n")
+    assert read_csv(path)["labels"].tolist() == [2, -1]
+    path.write_text("sequence,time,x,label\na,0,1.5,0.5\nb,0,1.5,NA\n")
+    assert np.isnan(read_csv(path)["labels"]).tolist() == [False, True]
