@@ -359,3 +359,9 @@ def test_a_saved_model_that_is_no_run(refused: Failure) -> None:
     assert main(["sample", "saved", "--num", "2", "--out", "s2.npz"]) == 0
     assert main(["embed", "saved", table("mine2.csv", 3, 7), "--out", "e2.csv"]) == 0
     assert "holds a model without a run" in refused("score", "saved", "mine2.csv")
+
+
+def test_irregular_times_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gap.csv").write_text("sequence,time,load,wind\na,0,50,51\na,1,50,51\na,7,50,51\n")
+    assert main(["forecast", "numbers", "gap.csv", "--horizon", "2", "--num", "5", "--out", "gap-ahead.csv"]) == 0
+    assert "irregular" in capsys.readouterr().out

@@ -77,8 +77,10 @@ def forecast(settings: Forecast, run: Opened) -> int:
         write_picture(path, plots.forecast_plot(found, sequence=shown))
     else:
         write_result(path, found, _rows(found.rows(_quantiles(levels)), past, run))
+    irregular = past.times is not None and found.times is None
     return said(path, f"{count(settings.horizon, 'frame')} behind each of {count(len(past), 'sequence')}, "
-                      f"{count(settings.num, 'draw')}")
+                      f"{count(settings.num, 'draw')}"
+                      f"{' (the times of the past are irregular, so they are not gone on with)' * irregular}")
 
 
 def _controls(file: str | None, past: Any, form: Any) -> Any:
