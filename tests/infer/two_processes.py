@@ -89,4 +89,7 @@ if __name__ == "__main__":
     training()  # fit joins the processes
     for each in ("VRNN", "DMM", "VAE"):
         gradients(each)
+    distributed.barrier()
     distributed.destroy_process_group()
+    sys.stderr.flush()
+    os._exit(0)  # all is written; threads of gloo that outlive the interpreter abort the process now and then
