@@ -189,7 +189,7 @@ class Imputation:
         else:
             found = self.quantiles(np.asarray(q, dtype=np.float64))
             columns |= {"mean": self.draws.mean(0, dtype=np.float64)} | {
-                f"q{100 * level:g}": column for level, column in zip(q, found, strict=True)}
+                f"q{level:g}": column for level, column in zip(q, found, strict=True)}
         lists = [column.tolist() for column in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 

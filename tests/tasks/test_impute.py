@@ -208,12 +208,12 @@ def test_table_rows_and_summary(found: Any) -> None:
     for name, number in zip("abcde", count.tolist(), strict=True):
         assert f"  {name} " in text and f" {number} " in text
     rows = made.rows()
-    assert len(rows) == len(made) and list(rows[0]) == ["sequence", "step", "feature", "mean", "q10", "q50", "q90"]
+    assert len(rows) == len(made) and list(rows[0]) == ["sequence", "step", "feature", "mean", "q0.1", "q0.5", "q0.9"]
     for k in (0, len(rows) - 1):
         frame = made.frames[k]
         assert rows[k]["sequence"] == "wxyz"[np.searchsorted(np.cumsum(RAGGED.numpy()), frame, side="right")]
         assert rows[k]["step"] == float(frame) and rows[k]["feature"] == "abcde"[made.features[k]]
-        assert rows[k]["q10"] < rows[k]["q50"] < rows[k]["q90"] and rows[k]["mean"] == made.draws[:, k].mean()
+        assert rows[k]["q0.1"] < rows[k]["q0.5"] < rows[k]["q0.9"] and rows[k]["mean"] == made.draws[:, k].mean()
     assert made.to_dict()["features"][0]["missing"] == int(count[0])
     assert (made.steps + (np.cumsum(RAGGED.numpy()) - RAGGED.numpy())[made.sequences] == made.frames).all()
 
